@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,8 @@ class Model(nn.Module):
 
     In eval mode `forward` is deterministic and computes only what the prediction needs.
     """
+
+    modalities: ClassVar[tuple[str, ...]] = MODALITIES  # what the prediction depends on, all of it and nothing else
 
     def __init__(self, config: TrainConfig, data: DataSpec) -> None:
         super().__init__()

@@ -1,0 +1,55 @@
+"""What all tests share: no test reads the user's settings, touches the user's cache, writes into the checkout
+or asks the network, and all of them use one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MPLBACKEND"] = "Agg"
+
+import hypothesis
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# A shared machine makes deadlines lie; in CI the same examples are drawn each time.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache and a working directory (default place of results/, reports/, data/) of the test session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MSABENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in ("MSABENCH_DATA", "MSABENCH_STORE", "CI"):
+            patch.delenv(name, raising=False)
+        patch.chdir(tmp_path_factory.mktemp("cwd"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The repository's root; the tests' working directory is elsewhere."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data, which is never part of the project; skips where it is absent."""
+    folder = Path(os.environ.get("MSABENCH_SHARED", CHECKOUT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist ($MSABENCH_SHARED names another place)")
+    return folder
