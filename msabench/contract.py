@@ -130,6 +130,10 @@ class Model(nn.Module):
         """Called at an epoch's end; arrays that are stored with the run, by name (e.g. generated labels)."""
         return {}
 
+    def notes(self, best_epoch: int) -> tuple[str, ...]:
+        """What a reader of this run's numbers must know, given the epoch that was chosen."""
+        return ()
+
     def unused_parameters(self) -> set[str]:
         """Names of trainable parameters that deliberately get no gradient in some epochs or never."""
         return set()

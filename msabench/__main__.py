@@ -1,0 +1,77 @@
+"""`python -m msabench`: reads the command line, calls one command, turns our errors into one clear sentence."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from msabench import __version__
+from msabench.errors import MsabenchError, UsageError, closest
+
+COMMANDS = ("run", "report", "list", "show", "data", "encoder", "sync", "doctor")
+
+EXAMPLES = """\
+examples:
+  python -m msabench run mcer mosi --data-dir ~/data      train MCER on CMU-MOSI (without data: on its simulated twin)
+  python -m msabench run mcer mosi --seeds 0-4            five seeds
+  python -m msabench run mcer mosi --set lr_bert=3e-5     another hyper-parameter
+  python -m msabench report                               the comparison table of all that was run
+  python -m msabench doctor                               is everything in place?
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors look like ours and suggest the closest choice."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        if "invalid choice: '" in message:
+            wrong = message.split("invalid choice: '")[1].split("'")[0]
+            message = f"unknown command {wrong!r}.{closest(wrong, COMMANDS)}"
+        raise UsageError(f"{message}  ({self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = Parser(
+        prog="msabench",
+        description=importlib.import_module("msabench").__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"msabench {__version__}")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error (anywhere on the line)")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for name in COMMANDS:
+        importlib.import_module(f"msabench.cli.{name}").register(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 ok, 1 a run failed, 2 wrong usage, 3 data missing, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        args = parser().parse_args([a for a in arguments if a != "--debug"])
+        return args.handler(args) or 0
+    except MsabenchError as error:
+        if debug:
+            raise
+        print(f"msabench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("msabench: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `msabench list runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # a defect of ours or of a library: still one sentence, and how to see more
+        if debug:
+            raise
+        print(f"msabench: {type(error).__name__}: {error}\n  --debug shows where.", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

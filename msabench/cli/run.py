@@ -1,0 +1,89 @@
+"""`msabench run MODEL DATASET`: trains, evaluates, stores."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from msabench.cli.options import add_data_dir, add_store, parse_seeds
+
+EXAMPLES = """\
+examples:
+  python -m msabench run mcer mosi
+  python -m msabench run mcer mosi --data-dir ~/data --seeds 0-4
+  python -m msabench run mcer mosi --set without=mi --set layers=3
+  python -m msabench run mcer mosi --resume               go on after a kill or Ctrl-C, to the same digits
+  python -m msabench run text_only mosi --text-encoder ~/models/bert-base-uncased
+"""
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "run",
+        help="train a model on a dataset and store the run",
+        description="Trains a model on a dataset with one or more seeds and stores each run.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("model", metavar="MODEL", help="see: msabench list models")
+    command.add_argument("dataset", metavar="DATASET", help="mosi, mosei, mosi-sim, … (msabench list datasets)")
+    command.add_argument("--seeds", metavar="S", default="0", help="e.g. 0-4 or 1,2,7 (default 0)")
+    command.add_argument("--preset", metavar="NAME", default="paper", help="published hyper-parameters (default paper)")
+    command.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="any setting, repeatable"
+    )
+    command.add_argument("--max-epochs", metavar="N", help="short for --set max_epochs=N")
+    command.add_argument("--text-encoder", metavar="NAME", help="auto, minilm, bert-base-uncased or a directory")
+    command.add_argument("--text-mode", choices=("finetune", "frozen", "features"), help="default finetune")
+    command.add_argument("--modalities", metavar="M,M", help="leave modalities out: text,audio")
+    add_data_dir(command)
+    command.add_argument("--no-sim", action="store_true", help="never fall back to the simulated twin")
+    add_store(command)
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    command.add_argument("--no-amp", action="store_true", help="no mixed precision on CUDA")
+    command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    command.add_argument("--overwrite", action="store_true", help="run again what is already done")
+    command.add_argument("--no-progress", action="store_true", help="no bar")
+    command.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    seeds = parse_seeds(args.seeds)
+    short = {name: getattr(args, name) for name in ("max_epochs", "text_encoder", "text_mode", "modalities")}
+    overrides = args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
+
+    from msabench import runner
+
+    log_to_stdout()
+    return runner.run(
+        args.model,
+        args.dataset,
+        seeds,
+        preset=args.preset,
+        overrides=overrides,
+        data_dir=args.data_dir,
+        allow_sim=not args.no_sim,
+        store_url=args.store,
+        results_dir=args.results,
+        device=args.device,
+        amp=not args.no_amp,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        progress=not args.no_progress and sys.stderr.isatty(),
+    )
+
+
+def log_to_stdout() -> None:
+    """Lines of the log go above the progress bar."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            from tqdm import tqdm
+
+            tqdm.write(self.format(record))
+
+    logger = logging.getLogger("msabench")
+    if not logger.handlers:
+        logger.addHandler(Handler())
+    logger.setLevel(logging.INFO)

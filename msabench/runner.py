@@ -1,0 +1,109 @@
+"""What `msabench run` does: one dataset, one model, a row of seeds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from msabench import config as configuration
+from msabench.data import load
+from msabench.data.batching import prepare
+from msabench.errors import UsageError
+from msabench.experiment import Outcome, execute
+from msabench.metrics import METRICS
+from msabench.store import open_store
+from msabench.train.loop import train
+
+log = logging.getLogger("msabench")
+
+
+def run(
+    model: str,
+    dataset: str,
+    seeds: list[int],
+    *,
+    preset: str = "paper",
+    overrides: Iterable[str] = (),
+    data_dir: Path | None = None,
+    allow_sim: bool = True,
+    store_url: str | None = None,
+    results_dir: Path = Path("results"),
+    device: str = "auto",
+    amp: bool = True,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> int:
+    """Runs each seed and prints what came out. Returns the exit code: 0, or 130 when the user stopped it."""
+    overrides = list(overrides)
+    first = configuration.build(model, dataset, seed=seeds[0], preset=preset, overrides=overrides)
+    target = resolve_device(device)
+    content = load(dataset, data_dir, alignment=first.data.alignment, allow_sim=allow_sim, say=log.warning)
+    for note in content.notes:
+        log.info("data: %s", note)
+    data = prepare(content, first.data, standardise=first.hparams.standardise, progress=progress)
+    store = open_store(store_url, results_dir)
+    outcomes = []
+    try:
+        for seed in seeds:
+            config = configuration.build(model, data.name, seed=seed, preset=preset, overrides=overrides)
+            log.info("%s on %s, seed %d, %s, text by %s", model, data.name, seed, target, data.setting["text_encoder"])
+            outcomes.append(
+                execute(
+                    config,
+                    data,
+                    store=store,
+                    results_dir=results_dir,
+                    device=target,
+                    amp=amp,
+                    resume=resume,
+                    overwrite=overwrite,
+                    progress=progress,
+                    train=train,
+                )
+            )
+            if outcomes[-1].status == "interrupted":
+                log.warning("stopped. Go on with the same command and --resume.")
+                return 130
+            if outcomes[-1].status == "skipped":
+                log.info("seed %d is already done (run %d); use --overwrite to run it again", seed, outcomes[-1].run_id)
+    finally:
+        store.close()
+    print(summary(seeds, outcomes))
+    return 0
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA when there is one. Raises UsageError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise UsageError(f"--device {name!r}: expected auto, cpu, cuda or cuda:N.")
+    if kind == "cuda" and (not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"--device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices.")
+    return torch.device(name)
+
+
+def summary(seeds: list[int], outcomes: list[Outcome]) -> str:
+    """The seeds' test metrics, one line each, then mean ± standard deviation."""
+    names = [name for name in METRICS if all(name in o.result["test"] for o in outcomes)]
+    values = np.array([[o.result["test"][name] for name in names] for o in outcomes])  # (seeds, metrics)
+    scale = np.array([100.0 if METRICS[name].percent else 1.0 for name in names])
+    digits = [1 if METRICS[name].percent else 3 for name in names]
+    rows = [
+        [f"seed {seed}", f"run {o.run_id}", *(f"{v:.{d}f}" for v, d in zip(row * scale, digits, strict=True))]
+        for seed, o, row in zip(seeds, outcomes, values, strict=True)
+    ]
+    if len(seeds) > 1:
+        spread = zip(values.mean(0) * scale, values.std(0, ddof=1) * scale, digits, strict=True)
+        rows.append(["mean ± std", f"n = {len(seeds)}", *(f"{m:.{d}f} ± {s:.{d}f}" for m, s, d in spread)])
+    headers = ["", "", *(METRICS[name].label for name in names)]
+    return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + (
+        "\n\nThe table of all runs: python -m msabench report"
+    )

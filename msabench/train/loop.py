@@ -1,0 +1,296 @@
+"""One training loop for all models.
+
+A run is a function of (config, data): every epoch reseeds its random streams from the root seed, so that a run
+resumed at an epoch's start continues to the same digits. The test split is read once, after training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msabench import metrics, registry
+from msabench.config import RunConfig
+from msabench.contract import Batch, Model, Output, State
+from msabench.data.batching import Prepared
+from msabench.errors import MsabenchError
+from msabench.seeds import derive, stream
+from msabench.train import checkpoint
+from msabench.train.memory import peak_memory_mib
+from msabench.train.optim import make_optimiser
+from msabench.train.progress import Progress
+
+log = logging.getLogger("msabench")
+
+
+class Recorder(Protocol):
+    def log(self, values: dict[str, float], epoch: int) -> None:
+        """Stores an epoch's scalars; durable when it returns."""
+
+    def artifact(self, name: str, content: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    test: dict[str, float]
+    valid: dict[str, float]
+    best_epoch: int
+    epochs: int
+    stopped: str  # "patience", "max_epochs", "closed form" or "interrupted"
+    predictions: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> ids, prediction, label
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    peak_memory_mib: float = 0.0
+    parameters: int = 0  # trainable
+
+    @property
+    def interrupted(self) -> bool:
+        return self.stopped == "interrupted"
+
+
+@dataclass
+class Best:
+    """Early stopping: the best epoch by validation MAE."""
+
+    mae: float = math.inf
+    epoch: int = 0
+
+    def update(self, mae: float, epoch: int) -> bool:
+        if mae < self.mae:
+            self.mae, self.epoch = mae, epoch
+            return True
+        return False
+
+
+def train(
+    config: RunConfig,
+    data: Prepared,
+    *,
+    device: torch.device,
+    workdir: Path,
+    recorder: Recorder,
+    resume: bool = False,
+    progress: bool = True,
+    amp: bool = True,
+) -> Result:
+    """Trains one model with one seed and evaluates its best epoch by validation MAE.
+
+    workdir: where `last.pt` (every epoch) and `best.pt` stand. resume: go on from `last.pt` when it is there.
+    Raises MsabenchError when a loss is not finite, StoreError when a checkpoint cannot be written.
+    """
+    started = time.perf_counter()
+    model = build_model(config, data).to(device)
+    if model.fit(data):
+        checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": 0})
+        return _finish(model, data, device, Best(epoch=0), epochs=0, stopped="closed form", started=started)
+
+    trainer = Trainer(config, data, model, device, amp)
+    best, first, before = Best(), 1, 0.0
+    if resume and (workdir / "last.pt").is_file():
+        state = checkpoint.load(workdir / "last.pt", device)
+        trainer.load_state_dict(state["trainer"])
+        best, first, before = Best(**state["best"]), state["epoch"] + 1, state["seconds"]
+        log.info("resumed after epoch %d (best validation MAE %.4f at epoch %d)", first - 1, best.mae, best.epoch)
+
+    hparams = config.hparams
+    title = f"{config.model} {data.name} seed {config.seed}"
+    epoch = first - 1
+    with Progress(title, trainer.batches_per_epoch, show=progress) as bar, stop_signals() as stop:
+        while epoch < hparams.max_epochs and epoch - best.epoch < hparams.patience:
+            epoch += 1
+            bar.start_epoch(epoch, min(hparams.max_epochs, best.epoch + hparams.patience), best.mae, best.epoch)
+            clock = time.perf_counter()
+            logged = trainer.epoch(epoch, bar, stop)
+            if stop:
+                seconds = before + time.perf_counter() - started
+                return Result({}, {}, best.epoch, epoch - 1, "interrupted", seconds=seconds)
+            valid = metrics.evaluate(predict(model, data, "valid", device), data.splits["valid"].labels)
+            improved = best.update(valid["mae"], epoch)
+            logged |= {f"valid.{name}": value for name, value in valid.items()}
+            logged["seconds"] = time.perf_counter() - clock
+            log.info(
+                "epoch %3d  loss %.4f  valid MAE %.4f%s  %.1f s",
+                *(epoch, logged["train.loss"], valid["mae"], " *" if improved else "  ", logged["seconds"]),
+            )
+            arrays = model.after_epoch(State(epoch, trainer.step, config.seed))
+            if arrays:
+                recorder.artifact(f"epoch-{epoch:03d}.npz", _npz(arrays))
+            if improved:
+                checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": epoch})
+            recorder.log(logged, epoch)
+            seconds = before + time.perf_counter() - started
+            state = {"trainer": trainer.state_dict(), "best": vars(best), "epoch": epoch, "seconds": seconds}
+            checkpoint.save(workdir / "last.pt", state)
+    stopped = "patience" if epoch - best.epoch >= hparams.patience else "max_epochs"
+    model.load_state_dict(checkpoint.load(workdir / "best.pt", device)["model"])
+    result = _finish(model, data, device, best, epochs=epoch, stopped=stopped, started=started - before)
+    (workdir / "last.pt").unlink(missing_ok=True)
+    return result
+
+
+def build_model(config: RunConfig, data: Prepared) -> Model:
+    """The model of a run, initialised from the run's seed."""
+    torch.manual_seed(derive(config.seed, "init"))
+    return registry.get(config.model).model(config.hparams, data.spec)
+
+
+@torch.inference_mode()
+def predict(model: Model, data: Prepared, split: str, device: torch.device) -> np.ndarray:
+    """(N,) float64 predictions in the split's own order."""
+    model.eval()
+    predictions = np.full(len(data.splits[split].labels), np.nan)
+    # Evaluation keeps no activations: larger batches than in training cost nothing.
+    for batch in data.batches(split, batch_size=128):
+        predictions[batch.index.numpy()] = model(batch.to(device)).prediction.double().cpu().numpy()
+    return predictions
+
+
+class Trainer:
+    """The part of a run that a checkpoint holds: model, optimiser, AMP scale, step count."""
+
+    def __init__(self, config: RunConfig, data: Prepared, model: Model, device: torch.device, amp: bool) -> None:
+        self.config, self.data, self.model, self.device = config, data, model, device
+        self.optimiser = make_optimiser(model)
+        self.amp = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float16
+        self.use_amp = amp and device.type == "cuda"  # bfloat16 on a CPU without AMX is many times slower
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.use_amp and self.amp == torch.float16)
+        self.step = 0
+        self.batches_per_epoch = data.n_batches("train", config.hparams.batch_size)
+
+    def epoch(self, epoch: int, bar: Progress, stop: list[int]) -> dict[str, float]:
+        """One pass over the train split; the means of all loss parts and logs, weighted by batch size."""
+        hparams, seed = self.config.hparams, self.config.seed
+        torch.manual_seed(derive(seed, "train", epoch))
+        self.model.train()
+        self.model.before_epoch(State(epoch, self.step, seed))
+        sums: dict[str, Tensor | float] = defaultdict(float)
+        seen = 0
+        batches = self.data.batches("train", hparams.batch_size, generator=stream(seed, "shuffle", epoch))
+        for number, batch in enumerate(batches):
+            first_of_group = number - number % hparams.accumulate
+            group = min(hparams.accumulate, self.batches_per_epoch - first_of_group)
+            last_of_group = number == first_of_group + group - 1
+            batch = batch.to(self.device)
+            state = State(epoch, self.step + 1, seed)
+            output, total, parts = self._backward(batch, state, group)
+            self.step += 1
+            if last_of_group:
+                self._step()
+            self.model.after_batch(output, batch, state)
+            seen += len(batch)
+            for name, value in parts.items():
+                sums[name] = sums[name] + value.detach() * len(batch)
+            bar.step(total, self._explain)
+            if stop:
+                break
+        return {f"train.{name}": float(value) / seen for name, value in sums.items()}
+
+    def _backward(self, batch: Batch, state: State, group: int) -> tuple[Output, Tensor, dict[str, Tensor]]:
+        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.use_amp):
+            output = self.model(batch)
+            terms = self.model.loss(output, batch, state)
+            total = torch.stack([term.float() for term in terms.values()]).sum()
+        self.scaler.scale(total / group).backward()
+        self._terms = terms
+        parts = {"loss": total} | {f"loss.{name}": term for name, term in terms.items()}
+        return output, total, parts | self.model.logs(output)
+
+    def _step(self) -> None:
+        hparams = self.config.hparams
+        if hparams.clip_norm or hparams.clip_value:
+            self.scaler.unscale_(self.optimiser)
+            parameters = [p for p in self.model.parameters() if p.grad is not None]
+            if hparams.clip_norm:
+                torch.nn.utils.clip_grad_norm_(parameters, hparams.clip_norm)
+            if hparams.clip_value:
+                torch.nn.utils.clip_grad_value_(parameters, hparams.clip_value)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _explain(self) -> MsabenchError:
+        bad = [name for name, term in self._terms.items() if not torch.isfinite(term)]
+        return MsabenchError(
+            f"the loss is not finite after {self.step} batches (term: {', '.join(bad) or 'their sum'}). "
+            "Try a smaller learning rate (--set lr=...) or a gradient clip (--set clip_norm=1)."
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that fills when the user or the system asks to stop: the loop then ends after the current batch.
+
+    A second Ctrl-C stops at once. Outside the main thread signals cannot be handled, and the list stays empty.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        log.warning("stopping after this batch (again to stop at once)")
+
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGINT,)
+    previous = {}
+    with contextlib.suppress(ValueError):  # not the main thread
+        previous = {number: signal.signal(number, note) for number in watched}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _finish(
+    model: Model, data: Prepared, device: torch.device, best: Best, *, epochs: int, stopped: str, started: float
+) -> Result:
+    """Evaluates the chosen weights on validation and, for the first and only time, on test."""
+    predictions = {}
+    for split in ("valid", "test"):
+        part = data.splits[split]
+        predictions[split] = {"ids": part.ids, "prediction": predict(model, data, split, device), "label": part.labels}
+    scores = {split: metrics.evaluate(p["prediction"], p["label"]) for split, p in predictions.items()}
+    return Result(
+        **scores,
+        best_epoch=best.epoch,
+        epochs=epochs,
+        stopped=stopped,
+        predictions=predictions,
+        notes=model.notes(best.epoch),
+        seconds=time.perf_counter() - started,
+        peak_memory_mib=peak_memory_mib(device),
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+    )
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
