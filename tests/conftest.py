@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("MSABENCH_SHARED", CHECKOUT.parent / "shared")).resolve()
 
 # A shared machine makes deadlines lie; in CI the same examples are drawn each time.
 hypothesis.settings.register_profile("local", deadline=None)
@@ -49,7 +50,7 @@ def checkout() -> Path:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data, which is never part of the project; skips where it is absent."""
-    folder = Path(os.environ.get("MSABENCH_SHARED", CHECKOUT.parent / "shared")) / "data"
+    folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist ($MSABENCH_SHARED names another place)")
     return folder
