@@ -69,6 +69,12 @@ def samples(n: int, shortest: int = 1) -> Batch:
     return take(Batch(**sequences, label=label, index=torch.arange(N_TRAIN)), range(n))
 
 
+def replace(batch: Batch, sequences: Mapping[str, Sequence]) -> Batch:
+    """The same samples with other sequences in the place of some modalities."""
+    kept = {m: batch[m] for m in MODALITIES}
+    return Batch(**{**kept, **sequences}, label=batch.label, index=batch.index)
+
+
 def take(batch: Batch, rows: Rows[int]) -> Batch:
     """The given rows as a batch, not cropped."""
     chosen = torch.tensor(rows)
@@ -78,19 +84,19 @@ def take(batch: Batch, rows: Rows[int]) -> Batch:
 
 def pad(batch: Batch, extra: int, modalities: Rows[str]) -> Batch:
     """The same samples with `extra` more padded steps and junk in all padded steps of the given modalities."""
-    return _replace(batch, {m: _pad(batch[m], extra) for m in modalities})
+    return replace(batch, {m: _pad(batch[m], extra) for m in modalities})
 
 
 def shuffle(batch: Batch, modality: str) -> Batch:
     """Every sample gets the next sample's sequence of one modality."""
     chosen = batch[modality]
-    return _replace(batch, {modality: Sequence(chosen.values.roll(1, 0), chosen.mask.roll(1, 0))})
+    return replace(batch, {modality: Sequence(chosen.values.roll(1, 0), chosen.mask.roll(1, 0))})
 
 
 def without(batch: Batch, modality: str) -> Batch:
     """The same samples with one zero step of width 1 in a modality's place, as `--modalities` leaves it out."""
     n = len(batch)
-    return _replace(batch, {modality: Sequence(torch.zeros(n, 1, 1), torch.ones(n, 1, dtype=torch.bool))})
+    return replace(batch, {modality: Sequence(torch.zeros(n, 1, 1), torch.ones(n, 1, dtype=torch.bool))})
 
 
 class Split:
@@ -102,11 +108,6 @@ class Split:
     def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         for rows in torch.arange(len(self.batch)).split(batch_size):
             yield take(self.batch, rows.tolist())
-
-
-def _replace(batch: Batch, sequences: Mapping[str, Sequence]) -> Batch:
-    kept = {m: batch[m] for m in MODALITIES}
-    return Batch(**{**kept, **sequences}, label=batch.label, index=batch.index)
 
 
 def _pad(sequence: Sequence, extra: int) -> Sequence:
