@@ -363,7 +363,7 @@ def _inputs(pred: ArrayLike, true: ArrayLike, protocol: str) -> tuple[Array, Arr
 
 def _sims_class(values: Array, k: int) -> NDArray[np.int64]:
     edges = np.array(SIMS_EDGES[k], np.float32)
-    return np.searchsorted(edges, np.clip(values, -1, 1).astype(np.float32), side="left")
+    return np.searchsorted(edges, values.astype(np.float32), side="left")
 
 
 def _f1(hit: Array, first: Array, second: Array) -> Array:

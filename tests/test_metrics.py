@@ -116,6 +116,7 @@ def test_conventions_agree_with_scikit_learn(pair):
     assert score(p, y, "mult")["f1_has0"] == pytest.approx(f1(p > 0, y > 0))
     assert score(p, y, "mult")["f1_non0"] == pytest.approx(f1(p[kept] > 0, y[kept] > 0), nan_ok=True)
     assert score(p, y, "mag_bert")["f1_non0"] == pytest.approx(f1(y[kept] >= 0, p[kept] >= 0), nan_ok=True)
+    assert score(p, y, "mfm")["acc_7"] == np.mean(np.round(p) == np.round(y))
     assert score(p, y, "mfm")["f1_7"] == pytest.approx(f1(np.round(p).astype(int), np.round(y).astype(int)))
 
 
@@ -155,7 +156,7 @@ def test_corr_ignores_positive_affine_maps(pair, slope, shift):
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1.0, 1e160, 1e307])
 def test_corr_holds_at_any_scale(scale):
-    p, y = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 2.0])
+    p, y = np.tile([1.0, 2.0, 4.0], 30), np.tile([1.0, 3.0, 2.0], 30)  # 30 * 7e307 is more than a float64 holds
     assert corr(p * scale, y) == pytest.approx(pearson(p, y))
 
 
