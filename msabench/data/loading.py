@@ -1,0 +1,83 @@
+"""A dataset by its name: found, read, repaired, cached."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from msabench.data import cache, find, readers
+from msabench.data.fingerprint import fingerprint
+from msabench.data.schema import SPLITS, Dataset
+from msabench.errors import DataError, UsageError
+
+
+def _to_stderr(message: str) -> None:
+    print(f"msabench: {message}", file=sys.stderr)
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    alignment: str = "auto",
+    allow_sim: bool = True,
+    say: Callable[[str], None] = _to_stderr,
+) -> Dataset:
+    """The dataset `name`, from `data_dir`, else $MSABENCH_DATA, else ./data; `*-sim` is made from a seed.
+
+    alignment: "auto" (unaligned where both are there), "aligned" or "unaligned". When no place was named and nothing
+    is found, `say` hears it and the simulated twin is returned, under its own name; `allow_sim=False` forbids that.
+    A twin's file in MMSA's layout comes back under the twin's name too.
+
+    Raises UsageError for an unknown name or alignment, DataError when the data is missing or cannot be read.
+    """
+    if alignment not in ("auto", "aligned", "unaligned"):
+        raise UsageError(f"unknown alignment {alignment!r}. Expected: auto, aligned or unaligned.")
+    card = find.card(name)
+    if card.simulated:
+        return _simulated(name, alignment, say)
+    root, named = find.place(data_dir)
+    path = find.find(card, root, alignment)
+    if path is not None:
+        return load_file(path, card, say)
+    twin = f"{name}-sim"
+    if named or not allow_sim or twin not in find.CARDS:
+        raise find.missing(card, root, named, alignment)
+    say(
+        f"{name} NOT FOUND (no place named, nothing in ./{root}): running on {twin} instead, simulated data; every "
+        f"table says {twin}. The real data: --data-dir FOLDER."
+    )
+    return _simulated(twin, alignment, say)
+
+
+def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
+    """The dataset in one file, by way of the cache. Raises DataError when it cannot be read."""
+    try:
+        source = cache.file_sha256(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    key = cache.key(card.name, source, readers.version())
+    dataset = replace(cache.cached(key, lambda writer: readers.read(path, card, writer), say), source=str(path))
+    sizes = tuple(len(dataset.splits[split]) for split in SPLITS)
+    for other in find.known():
+        if sizes == other.sizes != card.sizes and not other.simulated:
+            raise DataError(
+                f"{path}: this is {other.name}, not {card.name}: it has {'/'.join(map(str, sizes))} clips in "
+                f"train/valid/test, {card.name} has {'/'.join(map(str, card.sizes))}."
+            )
+    return dataset
+
+
+def _simulated(name: str, alignment: str, say: Callable[[str], None]) -> Dataset:
+    from msabench.data import simulate
+
+    if alignment == "aligned":
+        raise DataError(f"{name} is unaligned only.\n  Expected: --alignment auto or unaligned.")
+
+    def make(_: cache.Writer) -> Dataset:
+        dataset = simulate.simulate(name)
+        return replace(dataset, fingerprint=fingerprint(dataset.splits))
+
+    return cache.cached(cache.key(name, simulate.VERSION), make, say)

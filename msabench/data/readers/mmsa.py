@@ -1,0 +1,265 @@
+"""MMSA's feature pickles: `aligned_50.pkl`, `unaligned_50.pkl`, CH-SIMS' `unaligned_39.pkl`.
+
+Layout (MMSA README and data_loader.py): {"train"|"valid"|"test": {"raw_text": N str, "text": (N, T, 768),
+"text_bert": (N, 3, T), "audio": (N, T, d), "vision": (N, T, d), "id": N "video$_$clip", "regression_labels": (N,),
+"regression_labels_T|A|V": (N,) in CH-SIMS, "audio_lengths", "vision_lengths": N int in unaligned files}}.
+Copies in the wild lack one key or the other: what is there is read, what is missing is named in the notes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msabench.data.cache import Writer
+from msabench.data.fingerprint import fingerprint
+from msabench.data.repair import Padded, Tally, extents_by_lengths, extents_by_zeros
+from msabench.data.schema import SPLITS, Dataset, Ragged, Split
+from msabench.errors import DataError
+
+if TYPE_CHECKING:
+    from msabench.data.find import Card
+
+LAYOUT = "MMSA"
+VERSION = 1
+TWIN = "msabench"  # a key beside the splits: this file holds a simulated twin and must never pass for the real set
+
+_SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "dev", "val"), "test": ("test",)}
+_KEYS = {"audio": "audio", "visual": "vision"}
+_LABELS = ("regression_labels", "labels")
+_PER_CLIP = ("raw_text", "text", "text_bert", "audio", "vision", "audio_lengths", "vision_lengths", "id")
+_EXTRA = {"text": "regression_labels_T", "audio": "regression_labels_A", "visual": "regression_labels_V"}
+
+
+def claims(content: Any) -> bool:
+    if not isinstance(content, dict):
+        return False
+    splits = [content[name] for names in _SPLIT_NAMES.values() for name in names if name in content]
+    return bool(splits) and all(isinstance(split, dict) for split in splits)
+
+
+def read(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
+    tally = Tally()
+    splits: dict[str, Split] = {}
+    for split, names in _SPLIT_NAMES.items():
+        name = next((name for name in names if name in content), None)
+        if name is None:
+            keys = ", ".join(map(str, content)) or "nothing"
+            raise DataError(f"{path}: no split {split!r}.\n  Found: {keys}.\n  Expected: {', '.join(SPLITS)}.")
+        splits[split] = _Part(path, split, content.pop(name), tally).read(writer, card.label_range)
+    _check_agreement(path, splits)
+    _note_whole(splits, tally)
+    twin = content.get(TWIN, {})
+    if not twin:
+        _note_sizes(splits, card, tally)
+    return Dataset(
+        name=twin.get("name", card.name),
+        splits=splits,
+        fingerprint=fingerprint(splits),
+        source=str(path),
+        notes=tally.notes(),
+        label_range=card.label_range,
+        truth=twin.get("truth", {}),
+    )
+
+
+class _Part:
+    """One split of the file."""
+
+    def __init__(self, path: Path, split: str, content: dict[str, Any], tally: Tally) -> None:
+        self.path, self.split, self.content, self.tally = path, split, content, tally
+
+    def read(self, writer: Writer, label_range: float) -> Split:
+        key = next((key for key in _LABELS if key in self.content), None)
+        if key is None:
+            raise self.error("has no key 'regression_labels'", self.found_keys(), "a sentiment score per clip")
+        n = len(self.content[key])
+        rows = {key: len(self.content[key]) for key in (key, *_PER_CLIP) if self.content.get(key) is not None}
+        if len(set(rows.values())) > 1:
+            found = ", ".join(f"{key} {count:,}" for key, count in rows.items())
+            raise self.error("keys have different numbers of clips", found, "one row per clip in every key")
+        if n == 0:
+            raise self.error("is empty", "0 clips", "at least one")
+        ids = self.ids(n)
+        tokens = self.tokens(writer)
+        return Split(
+            ids=ids,
+            text=self.text(n),
+            labels=self.labels(key, ids, label_range),
+            text_features=self.text_features(tokens, writer),
+            token_ids=tokens and tokens[0],
+            extra_labels={m: self.labels(k, ids, label_range) for m, k in _EXTRA.items() if k in self.content},
+            **self.sequences(writer),
+        )
+
+    def error(self, what: str, found: str, expected: str) -> DataError:
+        where = f"{self.path}: split {self.split!r}"
+        return DataError(f"{where}: {what}.\n  Found: {found}.\n  Expected: {expected}.")
+
+    def found_keys(self) -> str:
+        return ", ".join(map(str, self.content)) or "no keys"
+
+    def array(self, key: str, ndim: int, shape: str) -> np.ndarray:
+        """The numbers under `key`, with `ndim` axes; takes them out of the content, so that they can be freed."""
+        try:
+            values = np.asarray(self.content.pop(key))
+        except ValueError:  # rows of unequal length
+            raise self.error(f"key {key!r} is no array", "rows of unequal shape", f"shape {shape}") from None
+        if values.ndim != ndim or values.dtype.kind not in "fiub":
+            found = f"shape {values.shape} of {values.dtype}"
+            raise self.error(f"key {key!r} has the wrong shape or type", found, f"numbers of shape {shape}")
+        return values
+
+    def strings(self, key: str) -> list[str]:
+        return [
+            item.decode("utf-8", "replace") if isinstance(item, bytes) else "" if item is None else str(item)
+            for item in np.asarray(self.content[key]).tolist()
+        ]
+
+    def ids(self, n: int) -> list[str]:
+        if "id" not in self.content:
+            self.tally.say("the file has no clip ids; rows are numbered, videos are unknown")
+            return [f"{self.split}$_${row}" for row in range(n)]
+        ids = np.asarray(self.content["id"])
+        if ids.ndim == 2:  # MulT: (N, 3) of video, start, end
+            decoded = [[str(x, "utf-8") if isinstance(x, bytes) else str(x) for x in row] for row in ids.tolist()]
+            return ["$_$".join(row) for row in decoded]
+        return self.strings("id")
+
+    def text(self, n: int) -> list[str]:
+        key = "raw_text" if "raw_text" in self.content else "text"
+        if np.asarray(self.content.get(key, 0.0)).dtype.kind in "fiub":
+            why = "text_bert's tokens stand in" if "text_bert" in self.content else "no tokens either"
+            self.tally.say(f"the file has no raw_text ({why})")
+            return [""] * n
+        text = self.strings(key)
+        if key == "text":
+            del self.content["text"]
+        self.tally.count("text: {n} clips have an empty sentence", self.split, sum(not t.strip() for t in text))
+        return text
+
+    def labels(self, key: str, ids: list[str], label_range: float) -> np.ndarray:
+        """(N,) float32, from (N,), (N, 1) or (N, 1, 1)."""
+        raw = np.asarray(self.content[key])
+        if raw.size != len(ids) or raw.dtype.kind not in "fiub":
+            found = f"shape {raw.shape} of {raw.dtype}"
+            raise self.error(f"key {key!r} has the wrong shape or type", found, f"{len(ids)} numbers")
+        labels = raw.reshape(-1).astype(np.float32)
+        bad = np.flatnonzero(~np.isfinite(labels))
+        if len(bad):
+            row = bad[0]
+            found = f"{labels[row]} in row {row} ({ids[row]})" + (f" and {len(bad) - 1} more" if len(bad) > 1 else "")
+            raise self.error(f"key {key!r} has labels that are no numbers", found, "a finite score; remove these clips")
+        outside = np.abs(labels) > label_range + 1e-4  # float32 noise is no defect
+        sentence = f"labels: {{n}} lie outside [-{label_range:g}, {label_range:g}] in {key}, kept as they are"
+        self.tally.count(sentence, self.split, outside.sum())
+        return labels
+
+    def tokens(self, writer: Writer) -> tuple[Ragged, np.ndarray] | None:
+        """bert-base-uncased ids without padding, and their number per clip (N,); None where the file has none."""
+        if "text_bert" not in self.content:
+            return None
+        values = self.array("text_bert", 3, "(N, 3, T)")
+        if values.shape[1] != 3 and values.shape[2] == 3:
+            self.tally.say("text_bert is stored as (N, T, 3), read as (N, 3, T)")
+            values = values.transpose(0, 2, 1)
+        if values.shape[1] != 3:
+            raise self.error("key 'text_bert' has the wrong shape", str(values.shape), "(N, 3, T): ids, mask, segments")
+        ids, real = values[:, 0], values[:, 1] > 0  # (N, T)
+        if not (np.isfinite(ids) & (ids >= 0) & (ids < 2**31)).all():
+            raise self.error("key 'text_bert' holds what is no token id", f"{ids.min()} to {ids.max()}", "ids from 0")
+        lengths = real.sum(1)
+        self.tally.count("text: {n} clips have no tokens", self.split, (lengths == 0).sum())
+        kept = writer.keep(lambda: [ids[real].astype(np.int32)], (int(lengths.sum()),), np.int32)
+        return Ragged(kept, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)), lengths
+
+    def text_features(self, tokens: tuple[Ragged, np.ndarray] | None, writer: Writer) -> Ragged | None:
+        if "text" not in self.content:
+            return None
+        padded = Padded.look(self.array("text", 3, "(N, T, d)"))
+        self.note_repairs("text", padded)
+        starts, lengths = extents_by_zeros(padded.filled)
+        if tokens is not None:  # BERT's output at padded positions is not 0: the mask knows better
+            starts, lengths = np.zeros_like(starts), np.minimum(tokens[1], padded.values.shape[1])
+        return padded.cut(starts, lengths, writer)
+
+    def sequences(self, writer: Writer) -> dict[str, Ragged]:
+        """Audio and visual; in an aligned file both keep the same steps, so that they stay in step."""
+        padded, stated = {}, {}
+        for m, key in _KEYS.items():
+            if key not in self.content:
+                self.tally.say(f"the file has no {m} (no key {key!r})")
+                continue
+            shape = "(N, T, d); one vector per clip is (N, 1, d)"
+            padded[m] = Padded.look(self.array(key, 3, shape))
+            self.note_repairs(m, padded[m])
+            if f"{key}_lengths" in self.content:
+                stated[m] = self.lengths(f"{key}_lengths")
+        steps = {p.values.shape[1] for p in padded.values()}
+        aligned = not stated and len(padded) == 2 and len(steps) == 1
+        together = np.logical_or.reduce([p.filled for p in padded.values()]) if aligned else None
+        found = {}
+        for m in list(padded):
+            p = padded.pop(m)
+            if m in stated:
+                starts, lengths = extents_by_lengths(p.filled, stated[m], m, self.split, self.tally)
+            else:
+                starts, lengths = extents_by_zeros(p.filled if together is None else together)
+                sentence = f"{m}: no lengths in the file, {{n}} clips cut to their steps between all-zero padding"
+                self.tally.count(sentence, self.split, (lengths < p.values.shape[1]).sum())
+                self.tally.count(f"{m}: {{n}} clips are padded in front", self.split, (starts > 0).sum())
+            self.tally.count(f"{m}: {{n}} clips have no step at all", self.split, (lengths == 0).sum())
+            if p.filled.any():
+                silent = (lengths > 0) & ~p.filled.any(1)
+                self.tally.count(f"{m}: {{n}} clips are zero throughout", self.split, silent.sum())
+            found[m] = p.cut(starts, lengths, writer)
+        return found
+
+    def lengths(self, key: str) -> np.ndarray:
+        """(N,) int64, from a list or an array of N or N x 1 whole numbers."""
+        try:
+            raw = np.asarray(self.content[key], np.float64).reshape(-1)
+        except (ValueError, TypeError):
+            raw = np.array([np.nan])
+        if len(raw) != len(self.content[key]) or not np.isfinite(raw).all() or (raw < 0).any() or (raw % 1).any():
+            raise self.error(f"key {key!r} holds what is no length", str(self.content[key])[:60], "whole numbers >= 0")
+        return raw.astype(np.int64)
+
+    def note_repairs(self, what: str, padded: Padded) -> None:
+        self.tally.count(f"{what}: {{n}} NaN values set to 0", self.split, padded.nan)
+        self.tally.count(f"{what}: {{n}} infinite values set to 0", self.split, padded.infinite)
+
+
+def _check_agreement(path: Path, splits: dict[str, Split]) -> None:
+    """All splits have the same modalities, with the same feature sizes."""
+    for m in ("audio", "visual", "text_features", "token_ids"):
+        widths = {name: getattr(split, m) and getattr(split, m).width for name, split in splits.items()}
+        if len(set(widths.values())) > 1:
+            found = ", ".join(f"{name} {width or 'none'}" for name, width in widths.items())
+            raise DataError(
+                f"{path}: the splits disagree on {m}.\n  Found feature sizes: {found}.\n  Expected: one size in all."
+            )
+
+
+def _note_whole(splits: dict[str, Split], tally: Tally) -> None:
+    """What shows only over all splits."""
+    for m in ("audio", "visual"):
+        sequences = [s for split in splits.values() if (s := getattr(split, m)) is not None]
+        if sequences and not any(s.values.any() for s in sequences):
+            tally.say(f"{m}: zero everywhere, a modality that is missing")
+    seen = Counter(id_ for split in splits.values() for id_ in split.ids)
+    for name, split in splits.items():
+        inside = Counter(split.ids)
+        tally.count("ids: {n} clips repeat an id of their split", name, len(split) - len(inside))
+        shared = sum(seen[id_] > count for id_, count in inside.items())
+        tally.count("ids: {n} ids stand in more than one split, which leaks", name, shared)
+
+
+def _note_sizes(splits: dict[str, Split], card: Card, tally: Tally) -> None:
+    sizes = tuple(len(splits[name]) for name in SPLITS)
+    if sizes != card.sizes:
+        found, expected = ("/".join(f"{n}" for n in numbers) for numbers in (sizes, card.sizes))
+        tally.say(f"train/valid/test have {found} clips, not the {expected} of {card.sizes_source}")
