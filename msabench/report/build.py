@@ -1,0 +1,339 @@
+"""From the runs of a store to tables: what may be compared, what is one row, what is counted."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from msabench.report.table import Cell, Column, Report, Row, Table, columns_of, ranked
+
+if TYPE_CHECKING:
+    from msabench.store.protocol import RunRecord
+
+# MCER paper, table II: the split that published results are for.
+PUBLISHED_SPLITS = {
+    "mosi": {"train": 1284, "valid": 229, "test": 686},
+    "mosei": {"train": 16326, "valid": 1871, "test": 4659},
+}
+PUBLISHED_ENCODER = "bert-base-uncased"
+PROTOCOL = "test evaluated once, at the end, with the epoch that has the best validation MAE"
+REFERENCES = {"": "planted best", "best": "planted best", "text_only": "best from text alone"}
+Curve = list[tuple[int, float]]  # (epoch, valid MAE)
+
+
+def build(
+    records: Iterable[RunRecord],
+    *,
+    published: Callable[[str], Iterable[Any]] = lambda dataset: (),
+    curve: Callable[[RunRecord], Curve] = lambda record: [],
+    convention: str = "mmsa",
+) -> Report:
+    """One table per dataset and setting, in alphabetical order.
+
+    published: results by dataset name, as msabench.published.results gives them; asked for real datasets only.
+    curve: a run's validation MAE by epoch. convention: whose metric definitions the results follow (a label).
+    """
+    found: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        found[_table_key(record)].append(record)
+    tables, homeless = [], []
+    for group in found.values():
+        if any(_counts(record) for record in group):
+            tables.append(_table(group, published, curve, convention))
+        else:
+            homeless += group
+    notes = []
+    if homeless:
+        ids = ", ".join(str(record.id) for record in sorted(homeless, key=lambda r: r.id)[:10])
+        more = ", …" if len(homeless) > 10 else ""
+        notes.append(
+            f"In no table, for want of a completed run in their setting: {_tally(homeless)} (run {ids}{more}). "
+            "Why: python -m msabench show RUN"
+        )
+    return Report(tuple(sorted(tables, key=lambda table: (table.dataset, table.conditions))), tuple(notes))
+
+
+def _counts(record: RunRecord) -> bool:
+    return record.status == "COMPLETED" and bool(record.result and record.result.get("test"))
+
+
+def _tally(records: Iterable[RunRecord]) -> str:
+    """ "2 failed, 1 interrupted" """
+    words = Counter("without a result" if r.status == "COMPLETED" else r.status.lower() for r in records)
+    return ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+
+
+# ---- which runs share a table
+
+
+def _table_key(record: RunRecord) -> str:
+    """Runs are compared only on the same content in the same setting."""
+    return json.dumps(
+        [record.dataset, record.setting, record.data.get("fingerprint"), record.data.get("splits")],
+        sort_keys=True,
+        default=str,
+    )
+
+
+def _table(
+    group: Sequence[RunRecord],
+    published: Callable[[str], Iterable[Any]],
+    curve: Callable[[RunRecord], Curve],
+    convention: str,
+) -> Table:
+    counted = [record for record in group if _counts(record)]
+    newest = max(counted, key=lambda r: r.id)
+    dataset, sizes = newest.dataset, newest.data.get("splits") or {}
+    columns = columns_of(key for record in counted for key in record.result["test"])  # type: ignore[index]
+    measured, shared = _shared_notes(_measured(counted, columns, curve))
+    per_model = Counter(row.model for row in measured)
+    claimed = (
+        _published(published(dataset), columns, {model for model, n in per_model.items() if n > 1})
+        if dataset in PUBLISHED_SPLITS
+        else []
+    )
+    rows = [*_best_first(measured, columns), *_best_first(_reference(newest, columns), columns), *claimed]
+    setting = {key.replace("_", " "): _plain(value) for key, value in newest.setting.items()}
+    facts = [
+        ("Data", _data_line(newest)),
+        ("Splits", ", ".join(f"{split} {size}" for split, size in sizes.items())),
+        ("Protocol", PROTOCOL),
+        ("Metrics", "" if convention == "mmsa" else f"scored again from the stored predictions as {convention} does"),
+        (
+            "Cells",
+            "mean ± sample standard deviation over n seeds; best and second best of the measured rows are marked",
+        ),
+        *(("Note", note) for note in shared),
+        ("Not counted", _tally([record for record in group if not _counts(record)])),
+        ("Mean per run", "; ".join(cost for row in measured if (cost := _cost(row)))),
+        ("Published", _caveat(dataset, newest, sizes) if claimed else ""),
+    ]
+    return Table(
+        dataset=dataset,
+        setting=setting,
+        columns=columns,
+        rows=tuple(ranked(rows, columns)),
+        facts=tuple((name, text) for name, text in facts if text),
+    )
+
+
+def _best_first(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
+    """Best first; rows without a value last."""
+
+    def order(row: Row) -> tuple[bool, float, str]:
+        value = row.cell(columns[0]).value
+        return value is None, value or 0.0, row.label
+
+    return sorted(rows, key=order)
+
+
+def _data_line(record: RunRecord) -> str:
+    """Where the data came from, without the part of the path that is this machine's business."""
+    source = "/".join(str(record.data.get("source", "")).replace("\\", "/").split("/")[-4:])
+    fingerprint = str(record.data.get("fingerprint", ""))[:12]
+    return ", ".join(part for part in (source, fingerprint and f"fingerprint {fingerprint}") if part)
+
+
+def _cost(row: Row) -> str:
+    if row.seconds is None:
+        return ""
+    epochs = "" if row.epochs is None else f"{row.epochs:.3g} epochs (best {row.best_epoch or 0:.3g}), "
+    return (
+        f"{row.label} {epochs}{row.seconds:,.0f} s" if row.seconds >= 10 else f"{row.label} {epochs}{row.seconds:.2g} s"
+    )
+
+
+def _caveat(dataset: str, record: RunRecord, sizes: Mapping[str, int]) -> str:
+    """What stands between the published numbers and the measured ones."""
+    parts = ["as printed by their authors, not ranked against measured rows"]
+    encoder = str(record.setting.get("text_encoder", ""))
+    if encoder and encoder.rsplit("/", 1)[-1] != PUBLISHED_ENCODER:
+        parts.append(f"obtained with another text encoder than {encoder} ({PUBLISHED_ENCODER} or older)")
+    standard = PUBLISHED_SPLITS[dataset]
+    if sizes and dict(sizes) != standard:
+        split = "/".join(str(size) for size in standard.values())
+        parts.append(f"obtained on the standard split {split}, which is not this table's")
+    return "; ".join(parts)
+
+
+# ---- rows
+
+
+def _measured(
+    counted: Sequence[RunRecord], columns: Sequence[Column], curve: Callable[[RunRecord], Curve]
+) -> list[Row]:
+    configurations: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in counted:
+        configurations[json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True)].append(
+            record
+        )
+    usual = _usual(configurations.values())
+    return [
+        _row(runs, columns, curve, usual[runs[0].model, runs[0].config.get("preset")])
+        for runs in configurations.values()
+    ]
+
+
+def _usual(configurations: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, Any], dict[str, Any]]:
+    """Per model and preset the parameters that most seeds ran with, at a tie the first that were run."""
+    found: dict[tuple[str, Any], tuple[tuple[int, int], dict[str, Any]]] = {}
+    for runs in configurations:
+        name = runs[0].model, runs[0].config.get("preset")
+        weight = len({run.seed for run in runs}), -min(run.id for run in runs)
+        if name not in found or weight > found[name][0]:
+            found[name] = weight, _params(runs[0])
+    return {name: params for name, (_, params) in found.items()}
+
+
+def _params(record: RunRecord) -> dict[str, Any]:
+    """What tells two configurations of one model apart inside one table, nested fields as "a.b"."""
+    return _flat(record.config.get("hparams", {}))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return "+".join(str(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _row(
+    runs: Sequence[RunRecord], columns: Sequence[Column], curve: Callable[[RunRecord], Curve], usual: dict[str, Any]
+) -> Row:
+    first, params = runs[0], _params(runs[0])
+    preset = str(first.config.get("preset", "paper"))
+    told = [] if preset == "paper" else [preset]
+    for key in sorted(params.keys() | usual.keys()):
+        if (value := params.get(key, "absent")) != usual.get(key, "absent"):
+            told.append(f"{key}={json.dumps(value) if isinstance(value, list) else _plain(value)}".replace('"', ""))
+    latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
+    seeds = tuple(sorted(latest))
+    kept = [latest[seed] for seed in seeds]
+    results = [run.result or {} for run in kept]
+    return Row(
+        label=f"{first.model} ({', '.join(told)})" if told else first.model,
+        source="measured",
+        cells={column.key: _cell(column, latest) for column in columns},
+        model=first.model,
+        preset=preset,
+        notes=tuple(_row_notes(runs, kept)),
+        config=params,
+        curves={seed: points for seed in seeds if (points := curve(latest[seed]))},
+        seeds=seeds,
+        epochs=_mean(result.get("epochs") for result in results),
+        best_epoch=_mean(result.get("best_epoch") for result in results),
+        seconds=_mean(_seconds(run) for run in kept),
+    )
+
+
+def _cell(column: Column, latest: Mapping[int, RunRecord]) -> Cell:
+    scores = {seed: run.result["test"].get(column.key) for seed, run in latest.items()}  # type: ignore[index]
+    values = {
+        seed: float(score) for seed, score in sorted(scores.items()) if score is not None and math.isfinite(score)
+    }
+    missing = [seed for seed in sorted(scores) if seed not in values]
+    notes = []
+    if missing:
+        which = f" for {_seeds(missing)}" if values else ""
+        why = ": all predictions (or labels) are equal" if column.key == "corr" else ""
+        notes.append(f"{column.heading} is undefined{which}{why}")
+    return Cell(
+        value=_mean(values.values()),
+        spread=statistics.stdev(values.values()) if len(values) > 1 else None,
+        n=len(values),
+        notes=tuple(notes),
+        values=values,
+    )
+
+
+def _row_notes(runs: Sequence[RunRecord], kept: Sequence[RunRecord]) -> list[str]:
+    """What a run says of itself, with the seeds that say it when not all do; then what the aggregation did."""
+    sayers: dict[str, list[int]] = defaultdict(list)
+    for run in kept:
+        for note in dict.fromkeys(run.notes):
+            sayers[note].append(run.seed)
+    notes = [note if len(seeds) == len(kept) else f"{_seeds(seeds)}: {note}" for note, seeds in sayers.items()]
+    again = [seed for seed, count in sorted(Counter(run.seed for run in runs).items()) if count > 1]
+    if again:
+        notes.append(f"{_seeds(again)} ran more than once (other code version or --overwrite): the latest run counts")
+    commits = {commit for run in kept if (commit := run.environment.get("git_commit"))}
+    if len(commits) > 1:
+        notes.append(f"the seeds ran under {len(commits)} code versions")
+    return notes
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _seconds(run: RunRecord) -> float | None:
+    """Training and evaluation where the run says so; else from its start to its end."""
+    if run.result and run.result.get("seconds"):
+        return float(run.result["seconds"])
+    return (run.stopped - run.started).total_seconds() if run.started and run.stopped else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _shared_notes(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """Notes that every row bears (the data's, mostly) are said once, under the table."""
+    if len(rows) < 2:
+        return rows, []
+    shared = [note for note in rows[0].notes if all(note in row.notes for row in rows)]
+    own = [replace(row, notes=tuple(note for note in row.notes if note not in shared)) for row in rows]
+    return own, shared
+
+
+# ---- rows that nobody ran
+
+
+def _reference(record: RunRecord, columns: Sequence[Column]) -> list[Row]:
+    """What a simulated twin's makers know of it: scores by name, "text_only_mae": 0.71, in RunRecord.data["truth"]."""
+    scores: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, value in (record.data.get("truth") or {}).items():
+        for column in columns:
+            if name == column.key or name.endswith(f"_{column.key}"):
+                scores[name.removesuffix(column.key).rstrip("_")][column.key] = value
+    return [
+        Row(
+            label=REFERENCES.get(name, name.replace("_", " ")),
+            source="reference",
+            cells={key: Cell(value, source="reference") for key, value in values.items()},
+        )
+        for name, values in scores.items()
+    ]
+
+
+def _published(results: Iterable[Any], columns: Sequence[Column], ablated: set[str]) -> list[Row]:
+    """Published rows, best first. Variants (ablations) only of models that stand in the table in several variants."""
+    rows = []
+    for result in results:
+        if result.variant and result.model not in ablated:
+            continue
+        cells = {c.key: Cell(v, source="published") for c in columns if (v := result.metrics.get(c.key)) is not None}
+        rows.append(
+            Row(
+                label=f"{result.model} ({result.variant})" if result.variant else result.model,
+                source="published",
+                cells=cells,
+                model=result.model,
+                notes=tuple(note for note in (result.source, result.footnote) if note),
+            )
+        )
+    return _best_first(rows, columns)

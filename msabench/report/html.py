@@ -1,0 +1,26 @@
+"""One HTML file that needs nothing else: tables, and plots as inline SVG."""
+
+from __future__ import annotations
+
+import jinja2
+
+from msabench import __version__
+from msabench.report.plots import PANEL_HEIGHT, PANEL_WIDTH, dot_plot, learning_curves
+from msabench.report.table import Report
+
+
+def render(report: Report) -> str:
+    """The report as HTML; every string of it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("msabench.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        version=__version__,
+        plots=[(dot_plot(table), learning_curves(table)) for table in report.tables],
+        panel=(PANEL_WIDTH, PANEL_HEIGHT),
+    )

@@ -1,0 +1,125 @@
+"""LaTeX with booktabs, for \\input in a paper."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from msabench.report.table import Column, Report, Row, Table
+
+HEAD = r"""% Written by `python -m msabench report`. In the preamble: \usepackage{booktabs,graphicx}
+% (graphicx shrinks a table that is wider than the line). Compiles with pdflatex, xelatex and lualatex.
+"""
+SYMBOLS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "−": "$-$",
+    "→": r"$\rightarrow$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+} | {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+def render(report: Report) -> str:
+    """One table environment per table; best in bold, second best underlined."""
+    notes = [f"% {_escape(note)}" for note in report.notes]
+    return HEAD + "\n" + "\n\n".join([*(_table(table) for table in report.tables), *notes]) + "\n"
+
+
+def _table(table: Table) -> str:
+    width = len(table.columns) + 2
+    body: list[str] = []
+    for heading, rows in table.sections:
+        if heading:
+            body += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_escape(heading)}}}}} \\"]
+        body += [_row(table, row) for row in rows]
+    notes = [rf"\textsuperscript{{{i}}}~{_escape(note)}." for i, note in enumerate(table.footnotes, 1)]
+    facts = [f"{_escape(name)}: {_escape(text)}." for name, text in table.facts]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{Results on {_escape(table.dataset)} ({_escape(table.conditions)}).}}",
+        r"\small\setlength{\tabcolsep}{4pt}%",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
+        r"\toprule",
+        *_header(table),
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}}",
+        "",
+        r"\smallskip\raggedright\footnotesize",
+        *notes,
+        *facts,
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
+
+
+def _header(table: Table) -> list[str]:
+    """Neighbours that share a heading stand under it, with a rule between."""
+    above, below, rules, at = [""], ["Model"], [], 2
+    for group, columns in table.groups:
+        arrow = _escape(columns[0].arrow)
+        if len(columns) == 1:
+            above.append("")
+            below.append(f"{_escape(group)} {arrow}")
+        else:
+            above.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escape(group)} {arrow}}}")
+            below += [_escape(column.name) for column in columns]
+            rules.append(rf"\cmidrule(lr){{{at}-{at + len(columns) - 1}}}")
+        at += len(columns)
+    names = " & ".join([*below, "$n$"]) + r" \\"
+    return [" & ".join([*above, ""]) + r" \\", " ".join(rules), names] if rules else [names]
+
+
+def _row(table: Table, row: Row) -> str:
+    marks = table.marks(row)
+    label = _escape(row.label) + (rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else "")
+    cells = [_cell(row, column) for column in table.columns]
+    return " & ".join([label, *cells, str(len(row.seeds) or "")]) + r" \\"
+
+
+def _cell(row: Row, column: Column) -> str:
+    cell = row.cell(column)
+    value = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")[cell.place].format(_escape(column.show(cell.value)))
+    if cell.value is not None and cell.value < 0:
+        value = value.replace("-", "$-$")
+    return value if cell.spread is None else rf"{value}{{\scriptsize$\,\pm\,${column.show(cell.spread)}}}"
+
+
+def _escape(text: str) -> str:
+    """Text that pdflatex prints as it is; a character that its standard fonts lack becomes its code point.
+
+    >>> _escape("lr_bert=50% ± β")
+    'lr\\\\_bert=50\\\\% $\\\\pm$ $\\\\beta$'
+    """
+    return "".join(_character(c) for c in " ".join(text.split()))
+
+
+def _character(c: str) -> str:
+    if c in SYMBOLS:
+        return SYMBOLS[c]
+    if c.isascii() or "À" <= c <= "ÿ":
+        return c
+    name = unicodedata.name(c, "").split()
+    if name[:3] == ["GREEK", "SMALL", "LETTER"] and len(name) == 4 and name[3] not in ("OMICRON", "LAMDA"):
+        return rf"$\{name[3].lower()}$"
+    return {"λ": r"$\lambda$"}.get(c, f"[U+{ord(c):04X}]")

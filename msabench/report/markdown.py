@@ -1,0 +1,48 @@
+"""Markdown as GitHub reads it."""
+
+from __future__ import annotations
+
+import re
+
+from msabench.report.table import Column, Report, Row, Table
+
+
+def render(report: Report) -> str:
+    """The report as Markdown; best in bold, second best underlined."""
+    blocks = ["# Results", *(_table(table) for table in report.tables), *(_escape(note) for note in report.notes)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(table: Table) -> str:
+    lines = [_line(["model", *(column.title for column in table.columns), "n"])]
+    lines.append(_line([":--", *("--:" for _ in table.columns), "--:"]))
+    for heading, rows in table.sections:
+        if heading:
+            lines.append(_line([f"*{heading}*", *("" for _ in table.columns), ""]))
+        for row in rows:
+            marks = table.marks(row)
+            label = _escape(row.label) + (f" <sup>{','.join(map(str, marks))}</sup>" if marks else "")
+            lines.append(_line([label, *(_cell(row, column) for column in table.columns), str(len(row.seeds) or "")]))
+    notes = [f"<sup>{i}</sup> {_escape(note)}" for i, note in enumerate(table.footnotes, 1)]
+    facts = [f"**{name}**: {_escape(text)}" for name, text in table.facts]
+    under = "\n".join(f"- {line}" for line in notes + facts)
+    return "\n\n".join([f"## {_escape(table.dataset)}", _escape(table.conditions), "\n".join(lines), under])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(row: Row, column: Column) -> str:
+    cell = row.cell(column)
+    value = ("{}", "**{}**", "<u>{}</u>")[cell.place].format(column.show(cell.value))
+    return value if cell.spread is None else f"{value} ± {column.show(cell.spread)}"
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown prints as it is, also inside a table's cell.
+
+    >>> _escape("a|b <i> hidden_size")
+    'a\\\\|b \\\\<i\\\\> hidden\\\\_size'
+    """
+    return re.sub(r"([\\`*_{}\[\]<>|#~&])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,130 @@
+"""Plots as numbers: where dots, lines and ticks stand. The HTML template draws them as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from msabench.report.table import Column, Row, Table
+
+PANEL_WIDTH, PANEL_HEIGHT = 300.0, 150.0  # the drawing area of a learning curve, in SVG units
+
+
+@dataclass(frozen=True)
+class Dot:
+    x: float
+    y: float
+    title: str  # shown when pointed at
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of the dot plot; x in percent of its width."""
+
+    label: str
+    mean: float
+    text: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True)
+class DotPlot:
+    column: Column
+    strips: tuple[Strip, ...]
+    references: tuple[tuple[float, str], ...]  # (x, label): vertical lines
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The learning curves of one row, in SVG units with y downwards."""
+
+    label: str
+    lines: tuple[tuple[str, str], ...]  # (title, "x,y x,y ..."), one per seed
+    best: tuple[Dot, ...]  # the epoch with the lowest value, per seed
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+
+
+def dot_plot(table: Table) -> DotPlot | None:
+    """Every seed of every measured row in the table's first metric; None where there is nothing to compare."""
+    column = table.columns[0]
+    rows = [row for row in table.section("measured") if row.cell(column).values]
+    references = [(row.cell(column).value, row.label) for row in table.section("reference")]
+    lines = [(value, label) for value, label in references if value is not None]
+    if not rows:
+        return None
+    scale = _Scale([v for row in rows for v in row.cell(column).values.values()] + [value for value, _ in lines])
+    return DotPlot(
+        column,
+        tuple(_strip(row, column, scale) for row in rows),
+        tuple((scale.percent(value), f"{label}: {column.show(value)}") for value, label in lines),
+        tuple((scale.percent(tick), scale.text(tick)) for tick in scale.ticks),
+    )
+
+
+def _strip(row: Row, column: Column, scale: _Scale) -> Strip:
+    cell = row.cell(column)
+    dots = tuple(Dot(scale.percent(v), 0.0, f"seed {seed}: {column.show(v)}") for seed, v in cell.values.items())
+    spread = "" if cell.spread is None else f" ± {column.show(cell.spread)}"
+    return Strip(row.label, scale.percent(cell.value or 0.0), column.show(cell.value) + spread, dots)
+
+
+def learning_curves(table: Table) -> list[Panel]:
+    """One panel per measured row that was trained in epochs; all panels of a table have the same axes."""
+    rows = [row for row in table.section("measured") if any(len(points) > 1 for points in row.curves.values())]
+    points = [point for row in rows for curve in row.curves.values() for point in curve if math.isfinite(point[1])]
+    if not points:
+        return []
+    x, y = _Scale([float(epoch) for epoch, _ in points], whole=True), _Scale([value for _, value in points])
+    return [_panel(row, x, y) for row in rows]
+
+
+def _panel(row: Row, x: _Scale, y: _Scale) -> Panel:
+    lines, best = [], []
+    for seed, curve in row.curves.items():
+        known = [(epoch, value) for epoch, value in curve if math.isfinite(value)]
+        if not known:
+            continue
+        spots = [(x.at(epoch, PANEL_WIDTH), PANEL_HEIGHT - y.at(value, PANEL_HEIGHT)) for epoch, value in known]
+        lines.append((f"seed {seed}", " ".join(f"{a:.1f},{b:.1f}" for a, b in spots)))
+        i = min(range(len(known)), key=lambda i: known[i][1])
+        best.append(Dot(*spots[i], f"seed {seed}: {known[i][1]:.3f} at epoch {known[i][0]}"))
+    return Panel(
+        row.label,
+        tuple(lines),
+        tuple(best),
+        tuple((x.at(tick, PANEL_WIDTH), x.text(tick)) for tick in x.ticks),
+        tuple((PANEL_HEIGHT - y.at(tick, PANEL_HEIGHT), y.text(tick)) for tick in y.ticks),
+    )
+
+
+class _Scale:
+    """Round ticks that enclose the values, and where a value lies between the first and the last tick."""
+
+    def __init__(self, values: Iterable[float], *, whole: bool = False, about: int = 5) -> None:
+        low, high = min(values := list(values)), max(values)
+        step = _round_up((high - low or abs(high) or 1.0) / about)
+        self.step = max(1.0, step) if whole else step
+        first, last = math.floor(low / self.step + 1e-9), math.ceil(high / self.step - 1e-9)
+        self.ticks = [i * self.step for i in range(first, max(last, first + 1) + 1)]
+
+    def at(self, value: float, length: float) -> float:
+        return round(length * (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0]), 2)
+
+    def percent(self, value: float) -> float:
+        return self.at(value, 100.0)
+
+    def text(self, tick: float) -> str:
+        return f"{tick:.{max(0, -math.floor(math.log10(self.step) + 1e-9))}f}"
+
+
+def _round_up(step: float) -> float:
+    """The next of 1, 2, 5 times a power of ten.
+
+    >>> _round_up(0.03), _round_up(7)
+    (0.05, 10.0)
+    """
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(round(f * power, 12) for f in (1, 2, 5, 10) if f * power >= step * (1 - 1e-9))

@@ -1,0 +1,79 @@
+"""The terminal's table."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+from tabulate import SEPARATING_LINE, tabulate
+
+from msabench.report.table import Column, Report, Row, Table
+
+BOLD, UNDERLINE, RESET = "\033[1m", "\033[4m", "\033[0m"
+PROSE_WIDTH = 110  # of the lines around a table where the output has no width of its own
+
+
+def render(report: Report, *, width: int | None = None, colour: bool = False) -> str:
+    """The report as text. Tables wider than `width` columns put the spread under its value.
+
+    colour: best in bold, second best underlined, by ANSI codes; else they are marked * and °.
+    """
+    blocks = [_table(table, width, colour) for table in report.tables]
+    blocks += [_wrapped(note, width) for note in report.notes]
+    return "\n\n\n".join(blocks)
+
+
+def _table(table: Table, width: int | None, colour: bool) -> str:
+    grid = _grid(table, colour)
+    if width is not None and max(map(_visible, grid.splitlines())) > width:
+        grid = _grid(table, colour, gap="\n", label_width=20)
+    marked = any(cell.place for row in table.rows for cell in row.cells.values())
+    legend = ["* best  ° second best"] if marked and not colour else []
+    lines = [f"[{i}] {note}" for i, note in enumerate(table.footnotes, 1)]
+    lines += [f"{name}: {text}" for name, text in table.facts]
+    head = [table.dataset, _wrapped(table.conditions, width), ""]
+    return "\n".join([*head, grid, *legend, "", *(_wrapped(line, width) for line in lines)])
+
+
+def _grid(table: Table, colour: bool, gap: str = " ", label_width: int = 34) -> str:
+    mark = _ansi if colour else _plain
+    titles = [f" {column.group}\n {column.name}{column.arrow}" for column in table.columns]
+    body: list[list[str] | str] = [["model", *titles, "n"], SEPARATING_LINE]  # as a row: headers would be padded
+    for heading, rows in table.sections:
+        if heading:
+            body += [SEPARATING_LINE, [f"{heading}:"]]
+        for row in rows:
+            cells = [_cell(row, column, gap, mark) for column in table.columns]
+            body.append([_label(table, row, label_width), *cells, str(len(row.seeds) or "")])
+    align = ["left"] * (len(table.columns) + 1) + ["right"]
+    return tabulate(body, disable_numparse=True, colalign=align, preserve_whitespace=True)
+
+
+def _label(table: Table, row: Row, width: int) -> str:
+    marks = table.marks(row)
+    text = f"{row.label} [{','.join(map(str, marks))}]" if marks else row.label
+    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
+
+
+def _cell(row: Row, column: Column, gap: str, mark: Callable[[str, int], str]) -> str:
+    cell = row.cell(column)
+    value = mark(column.show(cell.value), cell.place)
+    return value if cell.spread is None else f"{value}{gap}±{column.show(cell.spread)}"
+
+
+def _ansi(value: str, place: int) -> str:
+    return ("{}", f"{BOLD}{{}}{RESET}", f"{UNDERLINE}{{}}{RESET}")[place].format(value)
+
+
+def _plain(value: str, place: int) -> str:
+    return " *°"[place] + value
+
+
+def _visible(line: str) -> int:
+    for code in (BOLD, UNDERLINE, RESET):
+        line = line.replace(code, "")
+    return len(line)
+
+
+def _wrapped(line: str, width: int | None) -> str:
+    return textwrap.fill(line, width or PROSE_WIDTH, subsequent_indent="    ")

@@ -1,0 +1,125 @@
+"""Runs as a store gives them, made up: a number in a fixture is nobody's result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from msabench.errors import StoreError
+from msabench.report.build import build
+from msabench.report.table import Report
+from msabench.store.protocol import RunRecord
+
+SETTING = {
+    "text_encoder": "minilm",
+    "text_mode": "finetune",
+    "max_tokens": 50,
+    "alignment": "unaligned",
+    "modalities": ["text", "audio", "visual"],
+}
+STANDARD = {"train": 1284, "valid": 229, "test": 686}
+
+
+@pytest.fixture
+def run() -> Callable[..., RunRecord]:
+    """run("mcer", mae=0.7, seed=1, lr=1e-4, ...): a completed run; what is no field of it is a hyper-parameter."""
+    ids = count(1)
+
+    def make(
+        model: str = "mcer",
+        *,
+        mae: float = 0.7,
+        seed: int = 0,
+        dataset: str = "mosi",
+        status: str = "COMPLETED",
+        preset: str = "paper",
+        notes: tuple[str, ...] = (),
+        setting: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        test: dict[str, float] | None = None,
+        environment: dict[str, Any] | None = None,
+        **hparams: Any,
+    ) -> RunRecord:
+        number = next(ids)
+        shares = {"acc_7": 0.45, "acc_2_has0": 0.82, "acc_2_non0": 0.84, "f1_has0": 0.81, "f1_non0": 0.83}
+        scores = {"mae": mae, "corr": 1.5 - mae, **shares, **(test or {})}
+        result = {"test": scores, "best_epoch": 4, "epochs": 12, "seconds": 240.0}
+        return RunRecord(
+            id=number,
+            uuid=f"uuid-{number}",
+            key=f"{number:016x}",
+            status=status,
+            model=model,
+            dataset=dataset,
+            seed=seed,
+            config={"preset": preset, "hparams": {"lr": 1e-3, "batch_size": 32, **hparams}, "data": {}},
+            setting={**SETTING, **(setting or {})},
+            result=result if status == "COMPLETED" else None,
+            notes=notes,
+            environment=environment or {},
+            data={"fingerprint": "c0ffee" * 10, "source": "unaligned_50.pkl", "splits": STANDARD, **(data or {})},
+        )
+
+    return make
+
+
+@pytest.fixture
+def published() -> Callable[[str], list[Any]]:
+    """What msabench.published.results gives, by dataset."""
+
+    def results(dataset: str) -> list[Any]:
+        def row(model: str, variant: str, mae: float) -> Any:
+            metrics = {"mae": mae, "acc_2_non0": 0.8674}
+            return SimpleNamespace(
+                model=model, dataset="mosi", variant=variant, metrics=metrics, source="a paper, table I", footnote=""
+            )
+
+        return [row("mcer", "", 0.1), row("tfn", "", 0.901), row("mcer", "without L_m", 0.724)] * (dataset == "mosi")
+
+    return results
+
+
+@pytest.fixture
+def report(run: Callable[..., RunRecord], published: Callable[[str], list[Any]]) -> Report:
+    """Two measured models (one with an awkward name in a note), a failed run, published rows, learning curves."""
+    records = [
+        *(run("mcer", seed=seed, mae=0.70 + 0.01 * seed) for seed in range(3)),
+        run("mcer", mae=0.75, hidden_size={"text|audio": 8}),
+        run("tfn", mae=0.9, notes=("5 % of A&B's <frames> are NaN ± 1",)),
+        run("tfn", seed=1, status="FAILED"),
+    ]
+    curve = [(epoch, 1.0 / epoch) for epoch in range(1, 6)]
+    return build(records, published=published, curve=lambda record: curve)
+
+
+@dataclass
+class MemoryStore:
+    """A RunStore for readers, over a list."""
+
+    records: list[RunRecord]
+    predictions: dict[int, str] = field(default_factory=dict)
+    url: str = "memory://"
+
+    def find(self) -> list[RunRecord]:
+        return self.records
+
+    def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
+        return {"valid.mae": [(1, 1.0), (2, 0.8)]}
+
+    def artifact(self, run_id: int, name: str) -> bytes:
+        if run_id not in self.predictions:
+            raise StoreError(f"run {run_id} has no {name}")
+        return self.predictions[run_id].encode()
+
+    def close(self) -> None:
+        self.records = []
+
+
+@pytest.fixture
+def memory_store() -> type[MemoryStore]:
+    return MemoryStore
