@@ -4,8 +4,9 @@ or asks the network, and all of them use one thread."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,6 +14,9 @@ os.environ["MPLBACKEND"] = "Agg"
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from msabench.text.sources import EncoderSource
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("MSABENCH_SHARED", CHECKOUT.parent / "shared")).resolve()
@@ -54,3 +58,44 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist ($MSABENCH_SHARED names another place)")
     return folder
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film", "very", "not", "##s", "end"]
+
+
+def _save(folder: Path, seed: int = 0, dropout: float = 0.0, words: int = 0) -> Path:
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder.mkdir(parents=True)
+    vocabulary = [*WORDS, *(f"word{i}" for i in range(words))]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=12,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def save_tiny_encoder() -> Callable[..., Path]:
+    """save_tiny_encoder(folder, seed=0, dropout=0.0, words=0): writes a BERT of random weights and a few words."""
+    return _save
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> EncoderSource:
+    """A text encoder that is small and our own: 8 wide, 2 layers, 12 positions."""
+    from msabench.text.sources import resolve
+
+    return resolve(str(_save(tmp_path_factory.mktemp("encoders") / "tiny")))

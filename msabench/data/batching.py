@@ -1,0 +1,264 @@
+"""A dataset made ready for a run: text as ids or features, absent modalities filled in, batches drawn by length."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from msabench.config import DataConfig
+from msabench.contract import MODALITIES, Batch, DataSpec
+from msabench.data.collate import Scale, pad
+from msabench.data.schema import SPLITS, Dataset, Ragged, Split
+from msabench.errors import DataError, UsageError, closest
+from msabench.text.encoders import (
+    EncoderSource,
+    GivenFeatures,
+    TextEncoder,
+    frozen_features,
+    reads_bert_uncased_ids,
+    resolve,
+    tokenise,
+)
+
+CHUNK = 16  # batches sorted by length together: enough to crop well, few enough to mix an epoch's batches anew
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    ids: list[str]
+    sentences: list[str]
+    labels: np.ndarray  # (N,) float32
+    text: Ragged  # int32 token ids, or float32 features
+    audio: Ragged
+    visual: Ragged
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, modality: str) -> Ragged:
+        return getattr(self, modality)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(N,) int64: all steps of a sample, which its share of an epoch's time follows."""
+        return sum((self[m].lengths for m in MODALITIES), np.zeros(len(self), np.int64))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What training and evaluation read. Made by `prepare`."""
+
+    name: str
+    fingerprint: str  # the dataset's
+    notes: tuple[str, ...]
+    truth: dict[str, float]
+    setting: dict[str, Any]  # what the rows of one table must share
+    spec: DataSpec
+    splits: dict[str, PreparedSplit]
+    scales: dict[str, Scale]  # by modality; empty where nothing is standardised
+    encoder_source: EncoderSource | None  # None where the text comes as the file's features, or is left out
+    pin: bool = False  # batches in page-locked memory
+
+    def n(self, split: str) -> int:
+        return len(self.splits[split])
+
+    def n_batches(self, split: str, batch_size: int) -> int:
+        return len(_cuts(self.n(split), batch_size)) - 1
+
+    def batches(self, split: str, batch_size: int, *, generator: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Every sample once, cropped to each batch's longest sequence; `Batch.index` tells the rows.
+
+        With a generator (training): samples are shuffled, sorted by length within chunks of 16 batches, and the
+        batches shuffled. Without (evaluation): sorted by length. A lone last sample joins the batch before it.
+        """
+        rows = self.splits[split]
+        for index in plan(rows.steps, batch_size, generator):
+            yield Batch(
+                **{m: pad(rows[m], index, self.scales.get(m), self.pin) for m in MODALITIES},
+                label=self._tensor(rows.labels[index]),
+                index=self._tensor(index),
+            )
+
+    def with_labels(self, split: str, labels: np.ndarray) -> Prepared:
+        """The same data with other labels (N,) in one split."""
+        if len(labels) != self.n(split):
+            raise ValueError(f"split {split!r} has {self.n(split)} samples, got {len(labels)} labels")
+        changed = dataclasses.replace(self.splits[split], labels=np.asarray(labels, np.float32))
+        return dataclasses.replace(self, splits={**self.splits, split: changed})
+
+    @property
+    def statistics(self) -> dict[str, dict[str, list[float]]]:
+        """What standardisation used, to be stored with the run."""
+        return {m: {"mean": s.mean.tolist(), "std": s.std.tolist()} for m, s in self.scales.items()}
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory() if self.pin else tensor
+
+
+def plan(steps: np.ndarray, batch_size: int, generator: np.random.Generator | None) -> list[np.ndarray]:
+    """The rows of each batch of an epoch; `steps` (N,) are the samples' lengths."""
+    if generator is None:
+        order = np.argsort(steps, kind="stable")
+    else:
+        order = generator.permutation(len(steps))
+        for start in range(0, len(order), CHUNK * batch_size):
+            chunk = order[start : start + CHUNK * batch_size]
+            chunk[:] = chunk[np.argsort(steps[chunk], kind="stable")]
+    cuts = _cuts(len(steps), batch_size)
+    batches = [order[start:end] for start, end in pairwise(cuts)]
+    if generator is not None:
+        generator.shuffle(batches)
+    return batches
+
+
+def _cuts(n: int, batch_size: int) -> np.ndarray:
+    """Where batches begin and end. No batch of one (unless that is all there is): BatchNorm cannot train on it."""
+    cuts = np.append(np.arange(0, n, batch_size), n)
+    alone = batch_size > 1 and len(cuts) > 2 and cuts[-1] - cuts[-2] == 1
+    return np.delete(cuts, -2) if alone else cuts
+
+
+def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progress: bool = False) -> Prepared:
+    """The dataset as `options` present it.
+
+    Raises UsageError for an option that cannot be, DataError where the dataset lacks what an option needs.
+    """
+    if unknown := [m for m in options.modalities if m not in MODALITIES]:
+        raise UsageError(
+            f"unknown modality {unknown[0]!r}.{closest(unknown[0], MODALITIES)}  Known: {', '.join(MODALITIES)}."
+        )
+    if not options.modalities:
+        raise UsageError(f"no modality is left. Known: {', '.join(MODALITIES)}.")
+    for name in SPLITS:
+        if not len(dataset.splits[name]):
+            raise DataError(f"{dataset.name}: split {name!r} has no samples ({dataset.source}).")
+    sequences = {m: _features(dataset, m) if m in options.modalities else _absent(dataset) for m in ("audio", "visual")}
+    sequences["text"], source = _text(dataset, options, progress)
+    splits = {
+        name: PreparedSplit(
+            ids=split.ids,
+            sentences=split.text,
+            labels=np.asarray(split.labels, np.float32),
+            **{m: sequences[m][name] for m in MODALITIES},
+        )
+        for name, split in dataset.splits.items()
+    }
+    train = splits["train"]
+    widths = {m: train[m].width for m in MODALITIES}
+    make_text_encoder: Callable[[], nn.Module] = GivenFeatures
+    if source is not None and options.text_mode == "finetune":
+        widths["text"] = source.width
+        make_text_encoder = partial(TextEncoder, source, train.text.values)
+    return Prepared(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint,
+        notes=dataset.notes,
+        truth=dataset.truth,
+        setting={
+            "text_encoder": source.name if source else "none",
+            "text_mode": options.text_mode,
+            "max_tokens": options.max_tokens,
+            "alignment": options.alignment if options.alignment != "auto" else alignment(splits),
+            "modalities": [m for m in MODALITIES if m in options.modalities],
+        },
+        spec=DataSpec(
+            widths=widths,
+            n_train=len(train),
+            make_text_encoder=make_text_encoder,
+            label_range=dataset.label_range,
+            max_steps={m: max(1, *(int(s[m].lengths.max()) for s in splits.values())) for m in MODALITIES},
+        ),
+        splits=splits,
+        scales={m: Scale.of(train[m]) for m in ("audio", "visual")} if standardise else {},
+        encoder_source=source,
+        pin=torch.cuda.is_available(),
+    )
+
+
+def alignment(splits: dict[str, PreparedSplit]) -> str:
+    """What the data itself shows: "utterance" (one step each), "aligned" (equal lengths) or "unaligned"."""
+    audio, visual = (np.concatenate([s[m].lengths for s in splits.values()]) for m in ("audio", "visual"))
+    if max(audio.max(), visual.max()) <= 1:
+        return "utterance"
+    return "aligned" if np.array_equal(audio, visual) else "unaligned"
+
+
+def _absent(dataset: Dataset) -> dict[str, Ragged]:
+    """A modality that is not there: one zero step of width 1 per sample."""
+    return {
+        name: Ragged(np.zeros((len(split), 1), np.float32), np.arange(len(split) + 1))
+        for name, split in dataset.splits.items()
+    }
+
+
+def _features(dataset: Dataset, modality: str) -> dict[str, Ragged]:
+    """A modality's features by split, of one width."""
+    given = {name: getattr(split, modality) for name, split in dataset.splits.items()}
+    lacking = [name for name, sequences in given.items() if sequences is None]
+    if len(lacking) == len(given):
+        return _absent(dataset)
+    if lacking:
+        raise DataError(
+            f"{dataset.name}: split {lacking[0]!r} has no {modality}, other splits have it ({dataset.source}).\n"
+            f"  Run without it:  --modalities {','.join(m for m in MODALITIES if m != modality)}"
+        )
+    widths = {name: sequences.width for name, sequences in given.items()}
+    if len(set(widths.values())) > 1:
+        found = ", ".join(f"{width} in {name}" for name, width in widths.items())
+        raise DataError(f"{dataset.name}: {modality} features differ in width: {found} ({dataset.source}).")
+    return given
+
+
+def _text(dataset: Dataset, options: DataConfig, progress: bool) -> tuple[dict[str, Ragged], EncoderSource | None]:
+    """The text by split as the text mode wants it, and the encoder that it is meant for."""
+    if "text" not in options.modalities:
+        return _absent(dataset), None
+    if options.text_mode == "features":
+        if any(split.text_features is None for split in dataset.splits.values()):
+            raise DataError(
+                f"{dataset.name} has no precomputed text features ({dataset.source}).\n"
+                "  Encode its sentences instead:  --text-mode frozen  or  --text-mode finetune"
+            )
+        return _features(dataset, "text_features"), None
+    source = resolve(options.text_encoder)
+    text = {name: _token_ids(dataset, split, source, options.max_tokens) for name, split in dataset.splits.items()}
+    if options.text_mode == "frozen":
+        text = {name: frozen_features(source, ids, progress=progress) for name, ids in text.items()}
+    return text, source
+
+
+def _token_ids(dataset: Dataset, split: Split, source: EncoderSource, max_tokens: int) -> Ragged:
+    """Ids of the raw sentences; where the file has none, the file's own, if the encoder reads those."""
+    if any(split.text):
+        return tokenise(source, split.text, max_tokens)
+    if split.token_ids is None:
+        way = "without text:  --modalities audio,visual"
+        if split.text_features is not None:
+            way = "on its text features:  --text-mode features"
+        raise DataError(f"{dataset.name} has no sentences to encode ({dataset.source}).\n  Run {way}")
+    if not reads_bert_uncased_ids(source):
+        raise UsageError(
+            f"{dataset.name} has no sentences, only bert-base-uncased's token ids, which {source.name} does not read.\n"
+            "  Use --text-encoder bert-base-uncased or minilm."
+        )
+    return _cut(split.token_ids, max_tokens)
+
+
+def _cut(token_ids: Ragged, max_tokens: int) -> Ragged:
+    """Each sentence cut to `max_tokens`, its last token ([SEP]) kept, as tokenising with truncation does."""
+    lengths = np.minimum(token_ids.lengths, max_tokens)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    rows = np.repeat(np.arange(len(token_ids)), lengths)
+    position = np.arange(offsets[-1]) - offsets[rows]
+    last = position == lengths[rows] - 1
+    positions = np.where(last, token_ids.offsets[rows + 1] - 1, token_ids.offsets[rows] + position)
+    return Ragged(token_ids.values[positions], offsets)

@@ -1,0 +1,243 @@
+"""Sentences to token ids, token ids to vectors: any BERT-like encoder, fine-tuned or frozen."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from msabench import contract
+from msabench.data import cache
+from msabench.data.collate import pad
+from msabench.data.schema import Ragged
+from msabench.errors import DataError, UsageError
+from msabench.seeds import derive
+from msabench.text.sources import EncoderSource, fetch, resolve
+
+__all__ = [
+    "EncoderSource",
+    "GivenFeatures",
+    "TextEncoder",
+    "fetch",
+    "frozen_features",
+    "reads_bert_uncased_ids",
+    "resolve",
+    "tokenise",
+]
+
+# sha256 of the lines of bert-base-uncased's vocab.txt (minilm's is the same file).
+BERT_UNCASED_VOCABULARY = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+
+
+def tokenise(source: EncoderSource, sentences: Sequence[str], max_tokens: int) -> Ragged:
+    """Token ids (int32) of each sentence, [CLS] and [SEP] included, cut to `max_tokens`.
+
+    Not cached: MOSI takes 0.05 s, MOSEI 0.7 s. Raises UsageError where the encoder cannot take `max_tokens`.
+    """
+    if not 3 <= max_tokens <= source.max_positions:
+        raise UsageError(
+            f"max_tokens is {max_tokens}; {source.name} takes 3 to {source.max_positions}, [CLS] and [SEP] included."
+        )
+    if not sentences:
+        return Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
+    rows = _tokeniser(source)(
+        list(sentences),
+        truncation=True,
+        max_length=max_tokens,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )["input_ids"]
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Ragged(np.fromiter(itertools.chain.from_iterable(rows), np.int32, offsets[-1]), offsets)
+
+
+def reads_bert_uncased_ids(source: EncoderSource) -> bool:
+    """Whether the encoder's vocabulary is bert-base-uncased's, whose ids MMSA's files hold."""
+    vocabulary = _tokeniser(source).get_vocab()
+    lines = "".join(f"{token}\n" for token in sorted(vocabulary, key=vocabulary.__getitem__))
+    return hashlib.sha256(lines.encode()).hexdigest() == BERT_UNCASED_VOCABULARY
+
+
+class TextEncoder(nn.Module):
+    """A pretrained encoder to be fine-tuned: Sequence of token ids (B, T) -> last hidden state (B, T, h).
+
+    Same function as transformers' AutoModel, without the pooler, which no model here reads. Dropout is that of the
+    encoder's own configuration. What a padded position holds changes no real one.
+
+    Only embedding rows whose ids are in `seen` (those of the train split) are trained: see `SeenEmbedding`.
+    """
+
+    def __init__(self, source: EncoderSource, seen: np.ndarray) -> None:
+        super().__init__()
+        self.model = _load(source)
+        self.model.set_input_embeddings(SeenEmbedding(self.model.get_input_embeddings(), seen))
+
+    def forward(self, text: contract.Sequence) -> Tensor:
+        return self.model(input_ids=text.values, attention_mask=text.mask.long()).last_hidden_state  # (B, T, h)
+
+
+class SeenEmbedding(nn.Module):
+    """An embedding table of which only the rows of some ids are trained: (B, T) int64 -> (B, T, h).
+
+    A row whose id never occurs in training has no gradient, so that without weight decay an optimiser leaves it as it
+    was: training the seen rows alone is the same function. It spares the optimiser nine tenths of the table (17 % of
+    a step on MOSI) and the checkpoint as much: unseen rows are not stored, they come back with the pretrained weights.
+    The row of [PAD] is not trained, as in nn.Embedding with `padding_idx`.
+    """
+
+    row: Tensor
+    pretrained: Tensor
+
+    def __init__(self, full: nn.Embedding, seen: np.ndarray) -> None:
+        super().__init__()
+        ids = torch.from_numpy(np.unique(seen).astype(np.int64))  # (S,)
+        ids = ids[ids != (-1 if full.padding_idx is None else full.padding_idx)]
+        table = full.weight.detach()  # (V, h)
+        row = torch.full((len(table),), -1)
+        row[ids] = torch.arange(len(ids))
+        self.seen = nn.Parameter(table[ids].clone())  # (S, h)
+        self.register_buffer("row", row, persistent=False)  # (V,) an id's row in `seen`, -1 where it has none
+        self.register_buffer("pretrained", table, persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        row = self.row[ids]  # (B, T)
+        trained = F.embedding(row.clamp(min=0), self.seen)
+        return torch.where((row >= 0).unsqueeze(-1), trained, F.embedding(ids, self.pretrained))
+
+
+class GivenFeatures(nn.Module):
+    """Stands where a text encoder stands when the text comes as features (B, T, d): returns them. No parameters."""
+
+    def forward(self, text: contract.Sequence) -> Tensor:
+        return text.values
+
+
+def frozen_features(
+    source: EncoderSource, token_ids: Ragged, *, batch_size: int = 64, progress: bool = False
+) -> Ragged:
+    """The untrained encoder's last hidden states, (sum of T, h) float32, memory-mapped.
+
+    Computed once per encoder and token ids (so per dataset and max_tokens), then read from the cache directory.
+    Raises DataError where that cannot be written.
+    """
+    content = hashlib.sha256(source.fingerprint.encode())
+    for array in (token_ids.values, token_ids.offsets):
+        content.update(np.ascontiguousarray(array).data)
+    path = cache.directory() / "text" / f"{content.hexdigest()[:32]}.npy"
+    if not path.is_file():
+        try:
+            _encode(source, token_ids, path, batch_size, progress)
+        except OSError as error:
+            size = len(token_ids.values) * source.width * 4 / 1e6
+            raise DataError(
+                f"the encoded text ({size:.0f} MB) cannot be written to {path.parent}: {error.strerror}.\n"
+                "  $MSABENCH_CACHE names another place."
+            ) from None
+    return Ragged(np.asarray(np.load(path, mmap_mode="r")), token_ids.offsets)
+
+
+def _encode(source: EncoderSource, token_ids: Ragged, path: Path, batch_size: int, progress: bool) -> None:
+    """Writes the hidden states of all sentences to `path`, whole or not at all."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = _load(source).eval().to(device)
+    lengths = token_ids.lengths
+    order = np.argsort(lengths, kind="stable")  # like lengths together: little padding
+    starts = range(0, len(order), batch_size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:  # not through a memory map: there a full disk kills the process
+            shape = (len(token_ids.values), source.width)
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            begin = file.tell()
+            for start in tqdm(starts, desc=f"encoding text with {source.name}", disable=not progress, delay=2):
+                rows = order[start : start + batch_size]
+                text = pad(token_ids, rows).to(device)
+                with torch.inference_mode():
+                    hidden = model(input_ids=text.values, attention_mask=text.mask.long()).last_hidden_state
+                for row, h in zip(rows, hidden.cpu().numpy(), strict=True):
+                    file.seek(begin + int(token_ids.offsets[row]) * source.width * 4)
+                    file.write(h[: lengths[row]].tobytes())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@functools.lru_cache(maxsize=4)
+def _tokeniser(source: EncoderSource) -> Any:
+    from transformers import AutoTokenizer
+
+    with _quiet():
+        try:
+            tokeniser = AutoTokenizer.from_pretrained(source.path, local_files_only=True)
+        except Exception as error:  # the tokenizers package raises bare ones for a damaged file
+            raise DataError(
+                f"text encoder {source.name}: the tokeniser in {source.path} cannot be read: {_first_line(error)}"
+            ) from None
+    if len(tokeniser) > source.vocab_size:
+        raise UsageError(
+            f"text encoder {source.name}: the tokeniser in {source.path} has {len(tokeniser)} tokens, the encoder's "
+            f"table {source.vocab_size} rows: they do not belong together."
+        )
+    return tokeniser
+
+
+def _load(source: EncoderSource) -> Any:
+    """The encoder in float32, on the CPU, without pooler; leaves torch's random state as it was."""
+    from safetensors import SafetensorError
+    from transformers import AutoModel, BertConfig
+
+    # Loading draws numbers for what the file lacks (a pooler, dropped below).
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(0, "text encoder"))  # the CPU alone: CUDA has its own state
+        if source.random:
+            model, report = AutoModel.from_config(BertConfig(), attn_implementation="sdpa"), {}
+        else:
+            try:
+                model, report = AutoModel.from_pretrained(
+                    source.path, local_files_only=True, attn_implementation="sdpa", output_loading_info=True
+                )
+            except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+                raise DataError(
+                    f"text encoder {source.name}: {source.path} cannot be loaded: {_first_line(error)}"
+                ) from None
+    missing = sorted(name for name in report.get("missing_keys", ()) if "pooler" not in name)
+    if missing:
+        raise DataError(
+            f"text encoder {source.name}: the weights in {source.path} lack {len(missing)} tensors that its "
+            f"config.json asks for, such as {missing[0]}. Fetch it again, or take another encoder."
+        )
+    model.pooler = None  # read by no model here
+    return model.float()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines and no progress bars from transformers, whose settings are global."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
