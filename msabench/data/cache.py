@@ -53,7 +53,7 @@ def cached(name: str, make: Callable[[Writer], Dataset], say: Say) -> Dataset:
     path = directory() / "datasets" / f"{name}.msa"
     if dataset := _open(path, say):
         return dataset
-    with _lock(path):
+    with lock(path):
         if dataset := _open(path, lambda _: None):
             return dataset
         with Writer(path) as writer:
@@ -229,7 +229,7 @@ def _unpack(header: dict[str, Any], array: Callable[[list[Any]], np.ndarray]) ->
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
     """One process at a time, where the system can; without it the work is only done twice."""
     file = None
     with contextlib.suppress(ImportError, OSError):

@@ -138,7 +138,9 @@ def frozen_features(
     path = cache.directory() / "text" / f"{content.hexdigest()[:32]}.npy"
     if not path.is_file():
         try:
-            _encode(source, token_ids, path, batch_size, progress)
+            with cache.lock(path):  # of several workers that start at once, one encodes and the others wait
+                if not path.is_file():
+                    _encode(source, token_ids, path, batch_size, progress)
         except OSError as error:
             size = len(token_ids.values) * source.width * 4 / 1e6
             raise DataError(
@@ -156,7 +158,7 @@ def _encode(source: EncoderSource, token_ids: Ragged, path: Path, batch_size: in
     order = np.argsort(lengths, kind="stable")  # like lengths together: little padding
     starts = range(0, len(order), batch_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = path.with_suffix(".partial")  # one left by a killed process is overwritten
     try:
         with partial.open("wb") as file:  # not through a memory map: there a full disk kills the process
             shape = (len(token_ids.values), source.width)
