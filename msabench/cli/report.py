@@ -6,13 +6,13 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msabench.cli.options import add_store
 from msabench.errors import MsabenchError, UsageError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from msabench.report.table import Report
     from msabench.store.protocol import RunRecord, RunStore
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from msabench.report.build import build
     from msabench.store import open_store
 
-    store = open_store(args.store, args.results)
+    store = open_store(args.store, args.results, read=True)
     try:
         records = store.find()
         if not records:
@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         report = build(
             records,
             published=published.results if args.published else lambda dataset: (),
+            preset=_preset,
             curve=_curves(store) if args.format in ("html", "all") else lambda record: [],
             convention=args.metric_convention,
         )
@@ -97,6 +98,16 @@ def _chosen(records: list[RunRecord], field: str, names: list[str] | None) -> li
                 f"no run of {field} {name!r}.{closest(name, known)}  There are runs of {', '.join(known)}."
             )
     return [record for record in records if not names or getattr(record, field) in names]
+
+
+def _preset(model: str, name: str, dataset: str) -> Mapping[str, Any]:
+    """A preset's values; {} for one that a run in the store still names and that is gone."""
+    from msabench.published import preset
+
+    try:
+        return preset(model, name, dataset)
+    except UsageError:
+        return {}
 
 
 def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msabench.report.table import Cell, Column, Report, Row, Table, columns_of, ranked
 
 if TYPE_CHECKING:
+    from msabench.published import PublishedResult
     from msabench.store.protocol import RunRecord
 
 # MCER paper, table II: the split that published results are for.
@@ -22,20 +23,21 @@ PUBLISHED_SPLITS = {
 }
 PUBLISHED_ENCODER = "bert-base-uncased"
 PROTOCOL = "test evaluated once, at the end, with the epoch that has the best validation MAE"
-REFERENCES = {"": "planted best", "best": "planted best", "text_only": "best from text alone"}
+OBSERVERS = {"all": "planted best", "text": "best from text alone"}  # of a simulated twin: msabench.data.planted
 Curve = list[tuple[int, float]]  # (epoch, valid MAE)
 
 
 def build(
     records: Iterable[RunRecord],
     *,
-    published: Callable[[str], Iterable[Any]] = lambda dataset: (),
+    published: Callable[[str], Iterable[PublishedResult]] = lambda dataset: (),
+    preset: Callable[[str, str, str], Mapping[str, Any]] = lambda model, name, dataset: {},
     curve: Callable[[RunRecord], Curve] = lambda record: [],
     convention: str = "mmsa",
 ) -> Report:
     """One table per dataset and setting, in alphabetical order.
 
-    published: results by dataset name, as msabench.published.results gives them; asked for real datasets only.
+    published, preset: as msabench.published.results and .preset; results are asked for real datasets only.
     curve: a run's validation MAE by epoch. convention: whose metric definitions the results follow (a label).
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
@@ -44,7 +46,7 @@ def build(
     tables, homeless = [], []
     for group in found.values():
         if any(_counts(record) for record in group):
-            tables.append(_table(group, published, curve, convention))
+            tables.append(_table(group, published, preset, curve, convention))
         else:
             homeless += group
     notes = []
@@ -82,43 +84,38 @@ def _table_key(record: RunRecord) -> str:
 
 def _table(
     group: Sequence[RunRecord],
-    published: Callable[[str], Iterable[Any]],
+    published: Callable[[str], Iterable[PublishedResult]],
+    preset: Callable[[str, str, str], Mapping[str, Any]],
     curve: Callable[[RunRecord], Curve],
     convention: str,
 ) -> Table:
     counted = [record for record in group if _counts(record)]
-    newest = max(counted, key=lambda r: r.id)
-    dataset, sizes = newest.dataset, newest.data.get("splits") or {}
+    newest = max(counted, key=lambda record: record.id)
+    dataset = newest.dataset
     columns = columns_of(key for record in counted for key in record.result["test"])  # type: ignore[index]
-    measured, shared = _shared_notes(_measured(counted, columns, curve))
+    measured, shared = _shared_notes(_measured(counted, columns, preset, curve))
     per_model = Counter(row.model for row in measured)
-    claimed = (
-        _published(published(dataset), columns, {model for model, n in per_model.items() if n > 1})
-        if dataset in PUBLISHED_SPLITS
-        else []
-    )
+    ablated = {model for model, n in per_model.items() if n > 1}
+    claimed = _published(published(dataset), columns, ablated) if dataset in PUBLISHED_SPLITS else []
+    sizes = newest.data.get("splits") or {}
+    facts = {
+        "Data": _data_line(newest),
+        "Splits": ", ".join(f"{split} {size}" for split, size in sizes.items()),
+        "Notes": "; ".join(shared),
+        "Protocol": PROTOCOL,
+        "Metrics": "" if convention == "mmsa" else f"the stored predictions, scored as {convention} does",
+        "Cells": "mean ± sample standard deviation over n seeds; best and second best measured row marked",
+        "Not counted": _tally(record for record in group if not _counts(record)),
+        "Mean per run": "; ".join(cost for row in measured if (cost := _cost(row))),
+        "Published": _caveat(newest, sizes) if claimed else "",
+    }
     rows = [*_best_first(measured, columns), *_best_first(_reference(newest, columns), columns), *claimed]
-    setting = {key.replace("_", " "): _plain(value) for key, value in newest.setting.items()}
-    facts = [
-        ("Data", _data_line(newest)),
-        ("Splits", ", ".join(f"{split} {size}" for split, size in sizes.items())),
-        ("Protocol", PROTOCOL),
-        ("Metrics", "" if convention == "mmsa" else f"scored again from the stored predictions as {convention} does"),
-        (
-            "Cells",
-            "mean ± sample standard deviation over n seeds; best and second best of the measured rows are marked",
-        ),
-        *(("Note", note) for note in shared),
-        ("Not counted", _tally([record for record in group if not _counts(record)])),
-        ("Mean per run", "; ".join(cost for row in measured if (cost := _cost(row)))),
-        ("Published", _caveat(dataset, newest, sizes) if claimed else ""),
-    ]
     return Table(
         dataset=dataset,
-        setting=setting,
+        setting={key.replace("_", " "): _plain(value) for key, value in newest.setting.items()},
         columns=columns,
         rows=tuple(ranked(rows, columns)),
-        facts=tuple((name, text) for name, text in facts if text),
+        facts=tuple((name, text) for name, text in facts.items() if text),
     )
 
 
@@ -142,22 +139,20 @@ def _data_line(record: RunRecord) -> str:
 def _cost(row: Row) -> str:
     if row.seconds is None:
         return ""
-    epochs = "" if row.epochs is None else f"{row.epochs:.3g} epochs (best {row.best_epoch or 0:.3g}), "
-    return (
-        f"{row.label} {epochs}{row.seconds:,.0f} s" if row.seconds >= 10 else f"{row.label} {epochs}{row.seconds:.2g} s"
-    )
+    epochs = f"{row.epochs:.3g} epochs (best {row.best_epoch or 0:.3g}), " if row.epochs else ""
+    return f"{row.label} {epochs}{row.seconds:{',.0f' if row.seconds >= 10 else '.2g'}} s"
 
 
-def _caveat(dataset: str, record: RunRecord, sizes: Mapping[str, int]) -> str:
+def _caveat(record: RunRecord, sizes: Mapping[str, int]) -> str:
     """What stands between the published numbers and the measured ones."""
     parts = ["as printed by their authors, not ranked against measured rows"]
     encoder = str(record.setting.get("text_encoder", ""))
-    if encoder and encoder.rsplit("/", 1)[-1] != PUBLISHED_ENCODER:
-        parts.append(f"obtained with another text encoder than {encoder} ({PUBLISHED_ENCODER} or older)")
-    standard = PUBLISHED_SPLITS[dataset]
-    if sizes and dict(sizes) != standard:
+    if encoder.rsplit("/", 1)[-1] != PUBLISHED_ENCODER:
+        parts.append(f"with another text encoder ({PUBLISHED_ENCODER} or older) than this table's")
+    standard = PUBLISHED_SPLITS[record.dataset]
+    if sizes != standard:
         split = "/".join(str(size) for size in standard.values())
-        parts.append(f"obtained on the standard split {split}, which is not this table's")
+        parts.append(f"on the standard split {split}, which is not this table's")
     return "; ".join(parts)
 
 
@@ -165,24 +160,24 @@ def _caveat(dataset: str, record: RunRecord, sizes: Mapping[str, int]) -> str:
 
 
 def _measured(
-    counted: Sequence[RunRecord], columns: Sequence[Column], curve: Callable[[RunRecord], Curve]
+    counted: Sequence[RunRecord],
+    columns: Sequence[Column],
+    preset: Callable[[str, str, str], Mapping[str, Any]],
+    curve: Callable[[RunRecord], Curve],
 ) -> list[Row]:
-    configurations: dict[str, list[RunRecord]] = defaultdict(list)
+    rows: dict[str, list[RunRecord]] = defaultdict(list)
     for record in counted:
-        configurations[json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True)].append(
-            record
-        )
-    usual = _usual(configurations.values())
-    return [
-        _row(runs, columns, curve, usual[runs[0].model, runs[0].config.get("preset")])
-        for runs in configurations.values()
-    ]
+        rows[json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True)].append(record)
+    usual = _usual(rows.values())
+    for model, name in usual:
+        usual[model, name] |= _flat(preset(model, str(name), counted[0].dataset))
+    return [_row(runs, columns, curve, usual[runs[0].model, runs[0].config.get("preset")]) for runs in rows.values()]
 
 
-def _usual(configurations: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, Any], dict[str, Any]]:
+def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, Any], dict[str, Any]]:
     """Per model and preset the parameters that most seeds ran with, at a tie the first that were run."""
     found: dict[tuple[str, Any], tuple[tuple[int, int], dict[str, Any]]] = {}
-    for runs in configurations:
+    for runs in rows:
         name = runs[0].model, runs[0].config.get("preset")
         weight = len({run.seed for run in runs}), -min(run.id for run in runs)
         if name not in found or weight > found[name][0]:
@@ -263,16 +258,21 @@ def _row_notes(runs: Sequence[RunRecord], kept: Sequence[RunRecord]) -> list[str
     """What a run says of itself, with the seeds that say it when not all do; then what the aggregation did."""
     sayers: dict[str, list[int]] = defaultdict(list)
     for run in kept:
-        for note in dict.fromkeys(run.notes):
+        for note in dict.fromkeys([*run.notes, *_capped(run)]):
             sayers[note].append(run.seed)
     notes = [note if len(seeds) == len(kept) else f"{_seeds(seeds)}: {note}" for note, seeds in sayers.items()]
     again = [seed for seed, count in sorted(Counter(run.seed for run in runs).items()) if count > 1]
     if again:
-        notes.append(f"{_seeds(again)} ran more than once (other code version or --overwrite): the latest run counts")
-    commits = {commit for run in kept if (commit := run.environment.get("git_commit"))}
-    if len(commits) > 1:
-        notes.append(f"the seeds ran under {len(commits)} code versions")
+        notes.append(f"{_seeds(again)} ran more than once, under other code versions: the latest run counts")
     return notes
+
+
+def _capped(run: RunRecord) -> list[str]:
+    """A number that more training might have changed says so."""
+    result = run.result or {}
+    if result.get("stopped") != "max_epochs":
+        return []
+    return [f"training ended at max_epochs, {result.get('epochs')}, not by early stopping"]
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -304,23 +304,18 @@ def _shared_notes(rows: list[Row]) -> tuple[list[Row], list[str]]:
 
 
 def _reference(record: RunRecord, columns: Sequence[Column]) -> list[Row]:
-    """What a simulated twin's makers know of it: scores by name, "text_only_mae": 0.71, in RunRecord.data["truth"]."""
-    scores: dict[str, dict[str, float]] = defaultdict(dict)
-    for name, value in (record.data.get("truth") or {}).items():
-        for column in columns:
-            if name == column.key or name.endswith(f"_{column.key}"):
-                scores[name.removesuffix(column.key).rstrip("_")][column.key] = value
-    return [
-        Row(
-            label=REFERENCES.get(name, name.replace("_", " ")),
-            source="reference",
-            cells={key: Cell(value, source="reference") for key, value in values.items()},
-        )
-        for name, values in scores.items()
-    ]
+    """How well a simulated twin can be predicted at best, from Dataset.truth: {"mae_all": 0.55, ...}."""
+    truth = record.data.get("truth") or {}
+    rows = []
+    for observer, label in OBSERVERS.items():
+        scores = {c.key: truth[name] for c in columns if (name := f"{c.key}_{observer}") in truth}
+        if scores:
+            cells = {key: Cell(score, source="reference") for key, score in scores.items()}
+            rows.append(Row(label, "reference", cells))
+    return rows
 
 
-def _published(results: Iterable[Any], columns: Sequence[Column], ablated: set[str]) -> list[Row]:
+def _published(results: Iterable[PublishedResult], columns: Sequence[Column], ablated: set[str]) -> list[Row]:
     """Published rows, best first. Variants (ablations) only of models that stand in the table in several variants."""
     rows = []
     for result in results:

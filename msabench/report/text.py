@@ -62,7 +62,7 @@ def _cell(row: Row, column: Column, gap: str, mark: Callable[[str, int], str]) -
 
 
 def _ansi(value: str, place: int) -> str:
-    return ("{}", f"{BOLD}{{}}{RESET}", f"{UNDERLINE}{{}}{RESET}")[place].format(value)
+    return " " + ("{}", f"{BOLD}{{}}{RESET}", f"{UNDERLINE}{{}}{RESET}")[place].format(value)
 
 
 def _plain(value: str, place: int) -> str:

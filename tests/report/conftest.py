@@ -42,7 +42,6 @@ def run() -> Callable[..., RunRecord]:
         setting: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
         test: dict[str, float] | None = None,
-        environment: dict[str, Any] | None = None,
         **hparams: Any,
     ) -> RunRecord:
         number = next(ids)
@@ -61,7 +60,6 @@ def run() -> Callable[..., RunRecord]:
             setting={**SETTING, **(setting or {})},
             result=result if status == "COMPLETED" else None,
             notes=notes,
-            environment=environment or {},
             data={"fingerprint": "c0ffee" * 10, "source": "unaligned_50.pkl", "splits": STANDARD, **(data or {})},
         )
 

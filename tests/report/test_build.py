@@ -1,0 +1,187 @@
+"""Which runs share a table and a row, and what a cell holds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import pytest
+
+from msabench.report.build import build
+from msabench.report.table import Row, Table
+
+
+def only_table(records, **options) -> Table:
+    (table,) = build(records, **options).tables
+    return table
+
+
+def row(table: Table, label: str) -> Row:
+    return next(r for r in table.rows if r.label == label and r.source != "published")
+
+
+def fact(table: Table, name: str) -> str:
+    return dict(table.facts).get(name, "")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dataset": "mosi-sim"},
+        {"setting": {"text_encoder": "bert-base-uncased"}},
+        {"setting": {"modalities": ["text", "audio"]}},
+        {"data": {"splits": {"train": 1447, "valid": 255, "test": 497}}},
+        {"data": {"fingerprint": "beef" * 16}},
+    ],
+    ids=str,
+)
+def test_runs_on_other_data_or_in_another_setting_get_a_table_of_their_own(run, other):
+    tables = build([run(), run(**other)]).tables
+    assert [len(table.rows) for table in tables] == [1, 1]
+
+
+def test_seeds_become_one_row_with_mean_and_sample_deviation(run):
+    maes = [0.70, 0.74, 0.69]
+    table = only_table([run(mae=mae, seed=seed) for seed, mae in enumerate(maes)])
+    cell = row(table, "mcer").cells["mae"]
+    assert cell.value == pytest.approx(statistics.mean(maes))
+    assert cell.spread == pytest.approx(statistics.stdev(maes))
+    assert (cell.n, row(table, "mcer").seeds) == (3, (0, 1, 2))
+
+
+def test_one_seed_has_no_spread(run):
+    cell = row(only_table([run()]), "mcer").cells["mae"]
+    assert (cell.spread, cell.n) == (None, 1)
+
+
+def test_a_row_says_what_differs_from_the_models_usual_configuration(run):
+    usual = [run(seed=seed, without=[], sizes={"text": 64}) for seed in range(2)]
+    others = [
+        run(without=["m", "mi"], sizes={"text": 64}),
+        run(without=[], lr=3e-4, sizes={"text": 32}),
+        run(without=[], sizes={"text": 64}, preset="mmsa"),
+    ]
+    labels = {r.label for r in only_table(others + usual).rows}
+    assert labels == {"mcer", "mcer (without=[m, mi])", "mcer (lr=0.0003, sizes.text=32)", "mcer (mmsa)"}
+
+
+def test_a_lone_run_that_leaves_its_preset_says_so(run):
+    table = only_table([run(lr=3e-4)], preset=lambda model, name, dataset: {"lr": 1e-3, "batch_size": 32})
+    assert [r.label for r in table.rows] == ["mcer (lr=0.0003)"]
+
+
+def test_a_run_that_max_epochs_ended_says_so(run):
+    capped = run(seed=1)
+    capped.result["stopped"] = "max_epochs"
+    table = only_table([run(seed=0), capped])
+    assert table.footnotes == ["seed 1: training ended at max_epochs, 12, not by early stopping"]
+
+
+def test_of_one_configuration_and_seed_the_latest_run_counts_and_a_note_says_so(run):
+    table = only_table([run(mae=0.9, seed=1), run(mae=0.8, seed=1), run(mae=0.7, seed=2)])
+    cell = row(table, "mcer").cells["mae"]
+    assert dict(cell.values) == {1: 0.8, 2: 0.7}
+    assert table.footnotes == ["seed 1 ran more than once, under other code versions: the latest run counts"]
+
+
+def test_runs_that_did_not_complete_are_counted_beside_the_table_not_in_it(run):
+    table = only_table([run(), run(seed=1, status="FAILED"), run(seed=2, status="INTERRUPTED")])
+    assert row(table, "mcer").seeds == (0,)
+    assert fact(table, "Not counted") == "1 failed, 1 interrupted"
+
+
+def test_failed_runs_of_a_setting_without_a_table_are_named_in_the_report(run):
+    report = build([run(), run(dataset="mosei", status="FAILED")])
+    assert len(report.tables) == 1
+    assert "1 failed (run 2)" in report.notes[0]
+
+
+def test_an_undefined_correlation_is_left_out_of_the_mean_and_explained(run):
+    table = only_table([run(seed=0), run(seed=1, test={"corr": math.nan})])
+    assert row(table, "mcer").cells["corr"].n == 1
+    assert table.footnotes == ["Corr is undefined for seed 1: all predictions (or labels) are equal"]
+
+
+def test_best_and_second_best_go_to_measured_rows_and_never_to_published_ones(run, published):
+    table = only_table([run("mcer", mae=0.7), run("tfn", mae=0.9), run("lmf", mae=0.8)], published=published)
+    places = {(r.source, r.label): r.cells["mae"].place for r in table.rows}
+    assert places["measured", "mcer"] == 1
+    assert places["measured", "lmf"] == 2
+    assert places["published", "mcer"] == 0  # at 0.1 the lowest of all
+    assert sum(places.values()) == 3
+
+
+def test_cells_that_look_the_same_share_their_mark(run):
+    table = only_table([run("a", mae=0.70004), run("b", mae=0.69996), run("c", mae=0.71), run("d", mae=0.72)])
+    assert [row(table, name).cells["mae"].place for name in "abcd"] == [1, 1, 2, 0]
+    assert [row(table, name).cells["acc_7"].place for name in "abcd"] == [1, 1, 1, 1]
+
+
+def test_the_highest_correlation_is_the_best(run):
+    table = only_table([run("a", test={"corr": 0.5}), run("b", test={"corr": -0.9})])
+    assert row(table, "a").cells["corr"].place == 1
+
+
+def test_a_single_row_is_not_best_of_anything(run):
+    assert not any(cell.place for cell in only_table([run()]).rows[0].cells.values())
+
+
+def test_published_results_stand_beside_the_real_dataset_only(run, published):
+    tables = build([run(), run(dataset="mosi-sim")], published=published).tables
+    assert {t.dataset: len(t.section("published")) for t in tables} == {"mosi": 2, "mosi-sim": 0}
+
+
+def test_published_ablations_show_when_the_model_was_measured_in_variants(run, published):
+    table = only_table([run(), run(without=["m"])], published=published)
+    assert [r.label for r in table.section("published")] == ["mcer", "mcer (without L_m)", "tfn"]
+
+
+def test_published_rows_carry_their_source(run, published):
+    table = only_table([run()], published=published)
+    assert table.footnotes == ["a paper, table I"]
+
+
+def test_published_numbers_of_another_encoder_or_split_are_said_to_be_so(run, published):
+    same = only_table([run(setting={"text_encoder": "bert-base-uncased"})], published=published)
+    other = only_table([run(data={"splits": {"train": 1447, "valid": 255, "test": 497}})], published=published)
+    assert "encoder" not in fact(same, "Published")
+    assert "split" not in fact(same, "Published")
+    assert "another text encoder (bert-base-uncased or older)" in fact(other, "Published")
+    assert "standard split 1284/229/686" in fact(other, "Published")
+
+
+def test_a_twin_shows_its_planted_best(run):
+    truth = {"mae_all": 0.55, "corr_all": 0.88, "mae_text": 0.72, "snr_text": 3.0}
+    table = only_table([run(dataset="mosi-sim", data={"truth": truth})])
+    reference = {r.label: {key: cell.value for key, cell in r.cells.items()} for r in table.section("reference")}
+    assert reference == {"planted best": {"mae": 0.55, "corr": 0.88}, "best from text alone": {"mae": 0.72}}
+
+
+def test_a_note_of_some_seeds_names_them_and_one_of_all_rows_moves_under_the_table(run):
+    data = "212 of 1284 train rows"
+    records = [
+        run(seed=0, notes=(data, "best epoch <= 2")),
+        run(seed=1, notes=(data,)),
+        run("tfn", notes=(data,)),
+    ]
+    table = only_table(records)
+    assert fact(table, "Notes") == data
+    assert table.footnotes == ["seed 0: best epoch <= 2"]
+    assert table.marks(row(table, "mcer")) == [1]
+    assert table.marks(row(table, "tfn")) == []
+
+
+def test_the_data_line_holds_no_path_of_the_machine(run):
+    source = "/home/ada/secret/mosi/MOSI/Processed/unaligned_50.pkl"
+    assert fact(only_table([run(data={"source": source})]), "Data").startswith("mosi/MOSI/Processed/unaligned_50.pkl,")
+
+
+def test_a_sims_table_has_the_columns_of_sims(run):
+    scores = {"mae": 0.4, "corr": 0.6, "acc_5": 0.4, "acc_3": 0.6, "acc_2": 0.8, "f1": 0.8}
+    record = run(dataset="sims")
+    record.result["test"] = scores
+    assert [column.key for column in only_table([record]).columns] == list(scores)
+
+
+def test_cost_is_the_mean_per_run(run):
+    assert fact(only_table([run(), run(seed=1)]), "Mean per run") == "mcer 12 epochs (best 4), 240 s"

@@ -1,0 +1,156 @@
+"""All renderers show one table model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from msabench.report import html, latex, markdown, tabular, text
+from msabench.report.build import build
+from msabench.report.plots import dot_plot, learning_curves
+
+RENDERERS = {
+    "text": text.render,
+    "markdown": markdown.render,
+    "csv": tabular.render,
+    "latex": latex.render,
+    "html": html.render,
+}
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+def test_every_renderer_shows_each_row_and_its_value(report, name):
+    shown = RENDERERS[name](report)
+    assert shown.count("tfn") >= 2  # measured and published
+    assert "published" in shown
+    assert "0.901" in shown
+    assert "0.75" in shown
+
+
+def test_text_marks_best_and_second_and_shows_the_spread(report):
+    shown = text.render(report)
+    assert "*0.710 ±0.010" in shown
+    assert "°0.750" in shown
+    assert "[1]" in shown
+
+
+def test_text_that_is_too_wide_for_the_terminal_goes_into_two_lines_per_row(report):
+    wide, narrow = text.render(report), text.render(report, width=80)
+    assert max(map(len, wide.splitlines())) > 80
+    assert max(map(len, narrow.splitlines())) <= 80
+
+
+def test_ansi_codes_do_not_move_the_columns(report):
+    coloured = text.render(report, colour=True)
+    assert "\033[1m0.710\033[0m" in coloured
+    assert "\033[4m0.750\033[0m" in coloured
+    rows = [line for line in re.sub(r"\033\[\dm", "", coloured).splitlines() if re.match(r"(mcer|tfn) ", line)]
+    assert len({line.index("45.00") for line in rows[:3]}) == 1
+
+
+def test_markdown_rows_have_as_many_cells_as_the_head(report):
+    lines = [line for line in markdown.render(report).splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert "**0.710** ± 0.010" in "\n".join(lines)
+    assert "<u>0.750</u>" in "\n".join(lines)
+
+
+def test_csv_has_full_precision_and_says_what_was_published(report):
+    rows = list(csv.DictReader(io.StringIO(tabular.render(report))))
+    best = next(row for row in rows if row["label"] == "mcer" and row["source"] == "measured")
+    assert float(best["mae"]) == pytest.approx(0.71, abs=1e-12)
+    assert (best["n"], best["seeds"], best["mae_n"]) == ("3", "0 1 2", "3")
+    assert float(best["acc_7"]) == 0.45
+    assert {row["source"] for row in rows} == {"measured", "published"}
+    assert next(row for row in rows if row["source"] == "published")["f1_has0"] == ""
+
+
+def test_latex_escapes_what_latex_would_read(report):
+    shown = latex.render(report)
+    assert r"5 \% of A\&B's \textless{}frames\textgreater{} are NaN $\pm$ 1" in shown
+    assert r"hidden\_size.text\textbar{}audio=8" in shown
+    assert shown.isascii()
+    assert shown.count(r"\begin{") == shown.count(r"\end{")
+    assert r"\toprule" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("α", r"$\alpha$"), ("中", "[U+4E2D]"), ("é", "é"), (r"a\b", r"a\textbackslash{}b")]
+)
+def test_a_character_that_pdflatex_lacks_is_replaced(run, given, expected):
+    assert f"tfn ({expected})" in latex.render(build([run("tfn", preset=given)]))
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+def test_latex_compiles_in_a_minimal_document(report, tmp_path):
+    (tmp_path / "report.tex").write_text(latex.render(report), encoding="utf-8")
+    document = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}\input{report.tex}\end{document}"
+    (tmp_path / "main.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+class Tags(HTMLParser):
+    """The tags of a page, each closed in its turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_html_is_well_formed_and_needs_no_other_file(report):
+    page = Tags()
+    page.feed(html.render(report))
+    assert page.open == []
+    assert not any("src" in attributes or "href" in attributes for _, attributes in page.seen)
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.seen}
+    assert sum(tag == "polyline" for tag, _ in page.seen) == 5  # a curve per counted run
+
+
+def test_html_escapes_what_runs_say_of_themselves(run):
+    evil = "<script>alert('x')</script>"
+    page = html.render(build([run(evil, preset=evil, notes=(evil,)), run("tfn")]))
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_every_seed_is_a_dot_inside_the_plot(report):
+    plot = dot_plot(report.tables[0])
+    assert [len(strip.dots) for strip in plot.strips] == [3, 1, 1]
+    assert all(0 <= dot.x <= 100 for strip in plot.strips for dot in strip.dots)
+    ticks = [float(label) for _, label in plot.ticks]
+    assert ticks[0] <= 0.70
+    assert ticks[-1] >= 0.9
+
+
+def test_learning_curves_mark_the_best_epoch_and_leave_out_what_is_not_finite(run):
+    curve = [(1, 1.0), (2, 0.8), (3, float("nan")), (4, 0.9)]
+    (panel,) = learning_curves(build([run()], curve=lambda record: curve).tables[0])
+    assert panel.best[0].title == "seed 0: 0.800 at epoch 2"
+    assert len(panel.lines[0][1].split()) == 3
+
+
+def test_a_report_without_tables_still_renders(run):
+    report = build([run(status="FAILED")])
+    for name, render in RENDERERS.items():
+        shown = render(report)
+        assert name == "csv" or "1 failed" in shown

@@ -1,0 +1,96 @@
+"""`msabench report` from the command line."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from msabench.cli import report as command
+from msabench.errors import MsabenchError, UsageError
+
+
+@pytest.fixture
+def call(monkeypatch, memory_store, tmp_path):
+    """call(records, "--format", "text"): the command's exit code, with its store replaced by a list."""
+
+    def run_command(records, *arguments, predictions=None):
+        monkeypatch.setattr("msabench.store.open_store", lambda *a, **k: memory_store(list(records), predictions or {}))
+        parser = argparse.ArgumentParser()
+        command.register(parser.add_subparsers())
+        args = parser.parse_args(["report", "--out", str(tmp_path / "reports"), *arguments])
+        return args.handler(args)
+
+    return run_command
+
+
+def test_the_table_is_printed_and_written_in_four_formats(call, run, tmp_path, capsys):
+    assert call([run(), run("tfn", mae=0.9)]) == 0
+    assert "*0.700" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == [
+        "report.csv",
+        "report.html",
+        "report.md",
+        "report.tex",
+    ]
+
+
+def test_format_text_writes_nothing(call, run, tmp_path):
+    assert call([run()], "--format", "text") == 0
+    assert not (tmp_path / "reports").exists()
+
+
+def test_an_empty_store_says_how_to_make_a_run(call, capsys):
+    assert call([]) == 0
+    assert "python -m msabench run mcer mosi" in capsys.readouterr().out
+
+
+def test_only_failed_runs_say_so_and_how_to_make_a_run(call, run, capsys):
+    assert call([run(status="FAILED")]) == 0
+    shown = capsys.readouterr().out
+    assert "1 failed" in shown
+    assert "python -m msabench run mcer mosi" in shown
+
+
+def test_dataset_and_model_choose_runs(call, run, capsys):
+    call(
+        [run(), run("tfn"), run(dataset="mosei")],
+        "--dataset",
+        "mosi",
+        "--model",
+        "tfn",
+        "--format",
+        "text",
+        "--no-published",
+    )
+    shown = capsys.readouterr().out
+    assert "tfn" in shown
+    assert "mosei" not in shown
+    assert "mcer" not in shown
+
+
+def test_an_unknown_dataset_suggests_the_closest(call, run):
+    with pytest.raises(UsageError, match=r"no run of dataset 'mosy'\. Did you mean 'mosi'\?"):
+        call([run()], "--dataset", "mosy")
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(call, run, tmp_path):
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    with pytest.raises(MsabenchError, match=r"cannot write .*report\.md: .*\n.*--out DIR"):
+        call([run()])
+
+
+def test_another_metric_convention_scores_the_stored_predictions(call, run, capsys):
+    record = run()
+    predictions = {record.id: "id,label,prediction\na,1.0,0.0\nb,0.0,2.0\n"}
+    call([record], "--metric-convention", "mag_bert", "--format", "text", "--no-published", predictions=predictions)
+    shown = capsys.readouterr().out
+    assert "1.000" in shown  # MAE without the row whose label is 0
+    assert "as mag_bert does" in shown
+
+
+def test_the_metric_conventions_are_not_for_sims(call, run):
+    record = run(dataset="sims")
+    record.result["test"] = {"mae": 0.4, "acc_2": 0.8}
+    with pytest.raises(UsageError, match="MOSI and MOSEI"):
+        call([record], "--metric-convention", "mult")
