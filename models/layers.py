@@ -1,0 +1,155 @@
+"""Building blocks that several models share. Sequences are (B, T, d) with a mask (B, T), True where a step is real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from msabench.contract import Sequence
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real steps. values (B, T, d), mask (B, T) -> (B, d)."""
+    return values.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1) / mask.sum(1, keepdim=True)
+
+
+def last_step(values: Tensor, lengths: Tensor) -> Tensor:
+    """Each row's last real step. values (B, T, d), lengths (B,) -> (B, d)."""
+    return values[torch.arange(len(values), device=values.device), lengths - 1]
+
+
+def reverse(values: Tensor, lengths: Tensor) -> Tensor:
+    """Each row reversed inside its own length, padding left where it is. values (B, T, d), lengths (B,)."""
+    step = torch.arange(values.shape[1], device=values.device)
+    lengths = lengths.unsqueeze(1)
+    source = torch.where(step < lengths, lengths - 1 - step, step)  # (B, T)
+    return values.gather(1, source.unsqueeze(-1).expand_as(values))
+
+
+class LSTMEncoder(nn.Module):
+    """One-way LSTM; its last real state goes through dropout and a Linear (SELF-MM's audio and visual encoder)."""
+
+    def __init__(self, d_in: int, d_hidden: int, d_out: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(d_in, d_hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(d_hidden, d_out)
+
+    def forward(self, x: Sequence) -> tuple[Tensor, Tensor]:
+        """All outputs (B, T, d_hidden), and the vector (B, d_out)."""
+        steps = self.lstm(x.values)[0]  # nothing after a real step reaches back to it
+        return steps, self.linear(self.dropout(last_step(steps, x.lengths)))
+
+
+class BiGRUs(nn.Module):
+    """One-layer BiGRUs of equal hidden size, each over a sequence of its own with weights of its own, run as one.
+
+    No padding reaches the backward directions: they read rows reversed by `reverse`. (A packed sequence would do the
+    same at the price of a copy of the lengths to the host.) All 2G directions share one loop over time, which costs
+    little more than one of them: for small sizes several times faster than nn.GRU, of which each is the same function.
+    """
+
+    def __init__(self, widths: Iterable[int], d_hidden: int) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(nn.Linear(width, 6 * d_hidden) for width in widths)  # (r, u, n) of each direction
+        g = 2 * len(self.project)
+        self.weight = nn.Parameter(torch.empty(g, d_hidden, 3 * d_hidden))
+        self.bias = nn.Parameter(torch.empty(g, 1, 3 * d_hidden))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(d_hidden**-0.5), d_hidden**-0.5)  # as nn.GRU
+
+    def forward(self, inputs: list[Sequence]) -> list[tuple[Tensor, Tensor]]:
+        """For each (B, T, d_in) both directions' outputs (B, T, d_hidden); the second one's steps run backwards: see
+        `reverse`. What stands at padded steps means nothing."""
+        lengths, gates = [x.mask.shape[1] for x in inputs for _ in range(2)], []
+        for project, x in zip(self.project, inputs, strict=True):
+            ahead, back = project(x.values).chunk(2, dim=-1)
+            gates += [ahead, reverse(back, x.lengths)]
+        filled = [
+            F.pad(gate.transpose(0, 1), (0, 0, 0, 0, 0, max(lengths) - len_))
+            for gate, len_ in zip(gates, lengths, strict=True)
+        ]
+        with torch.autocast(self.weight.device.type, enabled=False):
+            stacked = torch.stack(filled, dim=1).to(self.weight.dtype)  # (T, 2G, B, 3 * d_hidden)
+            states = GRUScan.apply(stacked, self.weight, self.bias).unbind(1)
+        outputs = [s[:n].transpose(0, 1) for s, n in zip(states, lengths, strict=True)]
+        return list(zip(outputs[::2], outputs[1::2], strict=True))
+
+
+class GRUScan(torch.autograd.Function):
+    """The recurrence of G GRUs at once. For inner = W h' + b, with h' the state before:
+
+        r, u = σ(gates + inner), n = tanh(gates + r inner), h = (1 - u) n + u h'.
+
+    Its gradient is written out, so that a step backwards in time is three operations and not autograd's twenty.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """gates (T, G, B, 3h) in the order r, u, n; weight (G, h, 3h); bias (G, 1, 3h) -> states (T, G, B, h)."""
+        d = weight.shape[1]
+        states = gates.new_zeros(len(gates) + 1, *gates.shape[1:3], d)
+        inner, active = torch.empty_like(gates), torch.empty_like(gates)
+        for t in range(len(gates)):
+            torch.baddbmm(bias, states[t], weight, out=inner[t])
+            torch.add(gates[t], inner[t], out=active[t])
+            r_u, n = active[t].split((2 * d, d), dim=-1)
+            r_u.sigmoid_()
+            torch.addcmul(gates[t, ..., 2 * d :], r_u[..., :d], inner[t, ..., 2 * d :], out=n).tanh_()
+            torch.lerp(n, states[t], r_u[..., d:], out=states[t + 1])
+        ctx.save_for_backward(states, active, inner[..., 2 * d :], weight)
+        return states[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        states, active, inner_n, weight = ctx.saved_tensors
+        r, u, n = active.chunk(3, dim=-1)
+        slope = torch.empty(*n.shape[:3], 3, n.shape[-1], dtype=n.dtype, device=n.device)  # d h / d inner, r u n
+        by_n = (1 - u).addcmul_(u - 1, n * n)  # d h / d (n's argument) = (1 - u)(1 - n²)
+        torch.mul(by_n, r, out=slope[..., 2, :])
+        torch.mul(slope[..., 2, :], (1 - r).mul_(inner_n), out=slope[..., 0, :])
+        torch.mul((states[:-1] - n).mul_(u), 1 - u, out=slope[..., 1, :])
+        back, carry, grads = weight.transpose(1, 2), torch.zeros_like(states[0]), torch.empty_like(by_n)
+        for t in reversed(range(len(n))):
+            torch.add(grad[t], carry, out=grads[t])
+            inner = slope[t].mul_(grads[t].unsqueeze(-2)).flatten(-2)  # (G, B, 3h): slope becomes inner's gradient
+            carry = torch.baddbmm(grads[t] * u[t], inner, back)
+        inner = slope.flatten(-2).transpose(0, 1).flatten(1, 2)  # (G, T * B, 3h)
+        at_weight = states[:-1].transpose(0, 1).flatten(1, 2).transpose(1, 2) @ inner
+        at_bias = inner.sum(1, keepdim=True)
+        torch.mul(grads, by_n, out=slope[..., 2, :])  # gates and inner differ in n only
+        return slope.flatten(-2), at_weight, at_bias
+
+
+class Bottleneck(nn.Module):
+    """Variational information bottleneck for regression: Gaussian encoder, MLP decoder (MIB, Mai et al. 2022).
+
+    Differs from MIB's code: z is its mean in evaluation (there it stays random), and log σ² is clamped.
+    """
+
+    LOG_VAR = (-10.0, 4.0)
+
+    def __init__(self, d_in: int, d_z: int, log_var_bias: float = 0.0) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(d_in, d_in), nn.ReLU())
+        self.mean = nn.Linear(d_in, d_z)
+        self.log_var = nn.Linear(d_in, d_z)
+        self.decode = nn.Sequential(nn.Linear(d_z, d_z), nn.ReLU(), nn.Linear(d_z, 1))
+        nn.init.constant_(self.log_var.bias, log_var_bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, d_in) -> prediction (B,), and KL(N(μ, σ²) || N(0, I)), mean over B and d_z; None in evaluation."""
+        hidden = self.hidden(x)
+        mean = self.mean(hidden)  # (B, d_z)
+        if not self.training:
+            return self.decode(mean).squeeze(-1), None
+        mean, log_var = mean.float(), self.log_var(hidden).float().clamp(*self.LOG_VAR)  # float: exp under AMP
+        kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).mean()
+        z = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
+        return self.decode(z).squeeze(-1), kl

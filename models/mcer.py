@@ -1,0 +1,245 @@
+"""MCER: Modality-Complementary and Eliminating-Redundancy multi-task learning. Zhao, Miao, Xu, Liu, Cao, eq. 1-33.
+
+Three tasks over shared encoders: the multimodal one (its prediction is the model's), one per modality and one per
+dominating modality of a cross-modal pair of gated transformers. The last two learn from generated labels.
+
+What the paper leaves open, and how it is read here:
+- The KL terms are added with a plus sign and an `ib_beta` of their own (eq. 26, 29 print the maximised form).
+- Attention runs over sequences (eq. 14 prints pooled vectors; BBFN, which it follows, attends over sequences).
+- L_MI is a Barber-Agakov bound in nats per dimension (mutual_information.py; the paper names MMIM only).
+- L_dc reads eq. 11's pooled vectors and is minimised by all: BBFN's code, no gradient reversal.
+- z is its mean in evaluation, so that a prediction is deterministic (MIB's code stays random).
+- Until epoch 3 all labels equal y_m and eq. 32's weights are 0: unimodal and cross-modal tasks do not learn yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from msabench.config import TrainConfig
+from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
+from msabench.errors import UsageError, closest
+from msabench.models.gated_transformer import Discriminators, GatedTransformers
+from msabench.models.label_generation import LabelMemory
+from msabench.models.layers import BiGRUs, Bottleneck, LSTMEncoder, reverse
+from msabench.models.mutual_information import MutualInformation
+from msabench.registry import register
+
+MODALITIES = {"t": "text", "a": "audio", "v": "visual"}
+LOSSES = ("m", "avl", "dc", "mi")
+HEADS = {"m_t": ("ta", "tv"), "m_a": ("ta", "av"), "m_v": ("tv", "av")}  # the pairs that each reads: text before eq. 17
+
+
+@dataclass(frozen=True)
+class MCERConfig(TrainConfig):
+    # Table III, MOSI (MOSEI in experiments/mcer.yaml)
+    batch_size: int = 32
+    lr_bert: float = 4.5e-5
+    lr_audio: float = 9e-4
+    lr_visual: float = 6e-3
+    lr_other: float = 7e-4
+    alpha: float = 1.9  # of L_m, eq. 33
+    beta: float = 0.001  # of L_avl
+    gamma: float = 0.05  # of L_dc
+    eta: float = 0.1  # of L_MI
+    # Tables IV and V: losses left out, cross-modal heads built
+    without: tuple[str, ...] = ()
+    cross_modal: tuple[str, ...] = ("m_t", "m_a", "m_v")
+    # Not in the paper from here on
+    max_epochs: int = 100
+    patience: int = 8  # SELF-MM
+    weight_decay: float = 0.0  # never on BERT's biases and LayerNorms (SELF-MM)
+    lstm_audio: int = 16  # SELF-MM in MMSA, mosi; so are the next seven
+    lstm_visual: int = 32
+    out_audio: int = 16
+    out_visual: int = 32
+    d_f: int = 128
+    d_text: int = 32
+    d_audio: int = 16
+    d_visual: int = 32
+    dropout_lstm: float = 0.0  # SELF-MM in MMSA, mosi
+    dropout_unimodal: float = 0.1  # SELF-MM in MMSA, mosi: before the unimodal Linear; none on X_t
+    d_z: int = 64  # ours
+    ib_beta: float = 1e-3  # MIB; inside eq. 26 and 29, another number than `beta`
+    log_var_bias: float = -4.0  # ours: σ starts at .14 (MIB: .007); at 0, epoch 1 would be mostly noise
+    d: int = 40  # BBFN
+    heads: int = 5  # BBFN
+    layers: int = 2  # ours (BBFN: 5)
+    d_c: int = 128  # ours: as wide as F'_m
+    dropout_ffn: float = 0.1  # BBFN
+    dropout_attention: float = 0.0  # ours (BBFN: .1): torch's fused kernel has none
+    group_size: int = 1  # k of eq. 21; BBFN's code
+    mi_reduction: Literal["mean", "sum"] = "mean"  # ours: over the 8 dimensions of the bound
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "without", ordered("without", self.without, LOSSES))
+        object.__setattr__(self, "cross_modal", ordered("cross_modal", self.cross_modal, HEADS))
+        if self.lr != TrainConfig.lr:
+            raise UsageError("mcer has no lr of its own: set lr_bert, lr_audio, lr_visual and lr_other.")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.type == "int" and value < 1:
+                raise UsageError(f"mcer: {f.name} must be at least 1, got {value}.")
+            if f.name.startswith("dropout_") and not 0 <= value < 1:
+                raise UsageError(f"mcer: {f.name} must be in [0, 1), got {value}.")
+        if self.d % 2 or self.d % self.heads:
+            raise UsageError(f"mcer: d must be even and divisible by heads, got d={self.d}, heads={self.heads}.")
+        if self.mi_reduction not in ("mean", "sum"):
+            raise UsageError(f"mcer: mi_reduction is 'mean' or 'sum', got {self.mi_reduction!r}.")
+
+
+def ordered(field: str, given: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """`given` without repeats in `known`'s order: two spellings of one ablation are one run."""
+    known = tuple(known)
+    for name in given:
+        if name not in known:
+            raise UsageError(f"mcer: {field} has no {name!r}.{closest(name, known)}  It takes: {', '.join(known)}.")
+    return tuple(name for name in known if name in given)
+
+
+class CrossModalTask(nn.Module):
+    """Eq. 10-18: only the pairs that the chosen heads read are built."""
+
+    def __init__(self, widths: dict[str, int], config: MCERConfig) -> None:
+        super().__init__()
+        c, d = config, config.d
+        self.pairs = [p for p in ("ta", "tv", "av") if any(p in HEADS[head] for head in c.cross_modal)]
+        self.encode = BiGRUs(widths.values(), d)
+        self.project = nn.ModuleDict({m: nn.Linear(2 * d, d) for m in widths})
+        self.transform = GatedTransformers(self.pairs, d, c.heads, c.layers, c.dropout_ffn, c.dropout_attention)
+        self.hidden = nn.ModuleDict({head: nn.Linear(4 * d, c.d_c) for head in c.cross_modal})
+        self.predict = nn.ModuleDict({head: nn.Linear(c.d_c, 1) for head in c.cross_modal})
+
+    def forward(self, steps: dict[str, Sequence]) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """S_t, S_a, S_v -> h_c (B, d_c) and predictions (B,) of the heads, pooled vectors (L, pairs, 2, B, d)."""
+        encoded = {}
+        for (m, s), (ahead, back) in zip(steps.items(), self.encode(list(steps.values())), strict=True):
+            both = torch.cat([ahead, reverse(back, s.lengths)], dim=-1)  # (B, T_m, 2d)
+            encoded[m] = Sequence(self.project[m](both), s.mask)  # M_m: eq. 10
+        pairs, pooled = self.transform(encoded)  # H_ta, H_tv, H_av (B, 2d)
+        h = {c: linear(torch.cat([pairs[p] for p in HEADS[c]], dim=-1)).relu() for c, linear in self.hidden.items()}
+        return list(h.values()), [self.predict[c](h_c).squeeze(-1) for c, h_c in h.items()], pooled  # eq. 17, 18
+
+
+@register("mcer", MCERConfig)
+class MCER(Model):
+    def __init__(self, config: MCERConfig, data: DataSpec) -> None:
+        super().__init__(config, data)
+        c, widths = config, data.widths
+        self.text = data.make_text_encoder()
+        self.audio = LSTMEncoder(widths["audio"], c.lstm_audio, c.out_audio, c.dropout_lstm)
+        self.visual = LSTMEncoder(widths["visual"], c.lstm_visual, c.out_visual, c.dropout_lstm)
+        outs = {"t": widths["text"], "a": c.out_audio, "v": c.out_visual}  # of X_m
+        self.fuse = nn.Sequential(nn.Linear(sum(outs.values()), c.d_f), nn.ReLU())
+        self.bottleneck = Bottleneck(c.d_f, c.d_z, c.log_var_bias)
+        sizes = {"t": c.d_text, "a": c.d_audio, "v": c.d_visual}  # of H_s
+        self.dropout = nn.Dropout(c.dropout_unimodal)
+        self.unimodal = nn.ModuleDict({s: nn.Sequential(nn.Linear(outs[s], sizes[s]), nn.ReLU()) for s in sizes})
+        self.unimodal_bottleneck = nn.ModuleDict({s: Bottleneck(sizes[s], c.d_z, c.log_var_bias) for s in sizes})
+        if c.cross_modal:
+            self.cross = CrossModalTask({"t": widths["text"], "a": c.lstm_audio, "v": c.lstm_visual}, c)
+            if "dc" not in c.without:
+                self.discriminate = Discriminators(len(self.cross.pairs), c.d, c.layers, c.group_size)
+        if "mi" not in c.without:
+            self.mi = MutualInformation(outs, tuple(combinations(outs, 2)), c.batch_size, c.mi_reduction)
+        heads = sizes | dict.fromkeys(c.cross_modal, c.d_c)
+        self.memory = LabelMemory(data.n_train, {"m": c.d_f} | heads, data.label_range)
+
+    def forward(self, batch: Batch) -> Output:
+        s_t = self.text(batch.text)  # (B, T_t, h_t): eq. 1
+        (s_a, x_a), (s_v, x_v) = self.audio(batch.audio), self.visual(batch.visual)  # eq. 2
+        x = {"t": s_t[:, 0], "a": x_a, "v": x_v}  # X_m (B, ·)
+        fused = self.fuse(torch.cat(list(x.values()), dim=-1))  # F'_m (B, d_f): eq. 3
+        prediction, kl = self.bottleneck(fused)  # eq. 4, 5
+        output = Output(prediction)
+        if not self.training:
+            return output
+        representations, predictions, kls = [fused], [], []
+        for s in MODALITIES:
+            h_s = self.unimodal[s](x[s] if s == "t" else self.dropout(x[s]))  # (B, d_s): eq. 6
+            y_s, kl_s = self.unimodal_bottleneck[s](h_s)  # eq. 7, 8
+            representations.append(h_s)
+            predictions.append(y_s)
+            kls.append(kl_s)
+        if self.config.cross_modal:
+            steps = {m: Sequence(v, batch[MODALITIES[m]].mask) for m, v in zip(x, (s_t, s_a, s_v), strict=True)}
+            h_c, y_c, output.extra["pooled"] = self.cross(steps)
+            representations += h_c
+            predictions += y_c
+        output.extra |= {f"x_{m}": v for m, v in x.items()}
+        output.extra |= {"kl": kl, "kl_unimodal": torch.stack(kls).sum()}
+        output.extra["representations"] = torch.cat(representations, dim=-1)  # (B, D), as self.memory has them
+        output.extra["predictions"] = torch.stack(predictions, dim=-1)  # (B, K - 1)
+        return output
+
+    def loss(self, output: Output, batch: Batch, state: State) -> dict[str, Tensor]:
+        """Eq. 32, 33. Also leaves in output.extra what `logs` and `after_batch` need."""
+        c, extra, y_m = self.config, output.extra, batch.label
+        labels = self.memory.labels(y_m, batch.index)  # (B, K), y_m first
+        weight = (labels[:, 1:] - y_m.unsqueeze(1)).abs().tanh()  # W_s, W_c
+        gaps = (weight * (extra["predictions"].float() - labels[:, 1:]).abs()).mean(0)  # (K - 1,)
+        terms = {"m_task": (output.prediction.float() - y_m).abs().mean(), "s_task": gaps[:3].sum()}
+        log = {}
+        if c.cross_modal:
+            terms["c_task"] = gaps[3:].sum()
+        if "m" not in c.without:
+            terms["m"] = c.ib_beta * extra["kl"]  # eq. 26
+        if "avl" not in c.without:
+            terms["avl"] = c.ib_beta * extra["kl_unimodal"]  # eq. 29
+        if c.cross_modal and "dc" not in c.without:
+            generator = state.generator("groups")
+            terms["dc"], log["dc_accuracy"] = self.discriminate(extra["pooled"], generator)  # eq. 22 with λ = 1
+        if "mi" not in c.without:
+            terms["mi"], projected = self.mi({m: extra[f"x_{m}"] for m in MODALITIES})
+            extra |= {f"projected_{m}": v for m, v in projected.items()}
+        extra["labels"], shares = self.memory.next_labels(extra["representations"], y_m, batch.index, state.epoch)
+        log |= shares | {f"unweighted.{name}": value.detach() for name, value in terms.items()}
+        extra |= {f"log.{name}": value for name, value in log.items()}
+        factor = {"m": c.alpha, "avl": c.beta, "dc": c.gamma, "mi": c.eta}
+        return {name: factor.get(name, 1.0) * value for name, value in terms.items()}
+
+    def logs(self, output: Output) -> dict[str, Tensor]:
+        return {name.removeprefix("log."): v for name, v in output.extra.items() if name.startswith("log.")}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """BERT with and without weight decay, audio encoder, visual encoder, everything else (SELF-MM's groups)."""
+        c = self.config
+        parts: dict[str, list[nn.Parameter]] = {"bert": [], "bert_plain": [], "audio": [], "visual": [], "other": []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                part = name.partition(".")[0]
+                if part == "text":
+                    part = "bert_plain" if name.endswith("bias") or "norm" in name.lower() else "bert"
+                parts[part if part in parts else "other"].append(parameter)
+        rates = {"bert": c.lr_bert, "bert_plain": c.lr_bert, "audio": c.lr_audio, "visual": c.lr_visual}
+        return [
+            {
+                "params": group,
+                "lr": rates.get(part, c.lr_other),
+                "weight_decay": c.weight_decay * (part != "bert_plain"),
+            }
+            for part, group in parts.items()
+            if group
+        ]
+
+    def after_batch(self, output: Output, batch: Batch, state: State) -> None:
+        extra = output.extra
+        self.memory.store(extra["representations"].detach(), extra["labels"], batch.index)
+        if "mi" not in self.config.without:
+            self.mi.remember({m: extra[f"projected_{m}"] for m in self.mi.targets})
+
+    def after_epoch(self, state: State) -> dict[str, np.ndarray]:
+        """labels_t, labels_a, labels_v, labels_m_t, ...: (N,) float32 in the train split's order (Table VI)."""
+        return {f"labels_{name}": labels for name, labels in self.memory.arrays().items()}
+
+    def notes(self, best_epoch: int) -> tuple[str, ...]:
+        untrained = "best epoch <= 2: the unimodal and cross-modal tasks had not begun to learn"
+        return (untrained,) if best_epoch <= 2 else ()
