@@ -161,7 +161,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
     return Prepared(
         name=dataset.name,
         fingerprint=dataset.fingerprint,
-        notes=dataset.notes,
+        notes=(*dataset.notes, str(source)) if source and source.random else dataset.notes,
         truth=dataset.truth,
         setting={
             "text_encoder": source.name if source else "none",

