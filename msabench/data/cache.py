@@ -193,9 +193,9 @@ def _open(path: Path, say: Say) -> Dataset | None:
             if hashlib.sha256(header).digest() != digest:
                 raise ValueError("wrong checksum")
         return _unpack(json.loads(header), lambda entry: _view(path, entry))
-    except FileNotFoundError:
+    except OSError:  # most often there is none; where it cannot be read, the Writer's failure says why
         return None
-    except (OSError, ValueError, struct.error) as error:
+    except (ValueError, struct.error) as error:
         say(f"the cached data {path} is damaged ({error}) and is made anew.")
         return None
 

@@ -124,7 +124,7 @@ def extents_by_lengths(
         sentence = f"{what}: {{n}} lengths are one short of the last step that holds something, lengthened"
         tally.count(sentence, split, (beyond == 1).sum())
         lengths = lengths + (beyond == 1)
-    some = (lengths > 1) & (real > 0) & ~front
+    some = (lengths > 1) & (real > 0) & (ends < stored) & ~front
     if some.sum() >= 10 and (beyond[some] == -1).mean() > 0.9:  # one zero step at the end is common only by mistake
         long = some & (beyond == -1)
         tally.count(f"{what}: {{n}} lengths are one too long, shortened", split, long.sum())

@@ -44,10 +44,10 @@ def claims(content: Any) -> bool:
 def read(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
     tally = Tally()
     splits: dict[str, Split] = {}
+    keys = ", ".join(map(str, content))
     for split, names in _SPLIT_NAMES.items():
         name = next((name for name in names if name in content), None)
         if name is None:
-            keys = ", ".join(map(str, content)) or "nothing"
             raise DataError(f"{path}: no split {split!r}.\n  Found: {keys}.\n  Expected: {', '.join(SPLITS)}.")
         splits[split] = _Part(path, split, content.pop(name), tally).read(writer, card.label_range)
     _check_agreement(path, splits)
@@ -83,11 +83,11 @@ class _Part:
             raise self.error("keys have different numbers of clips", found, "one row per clip in every key")
         if n == 0:
             raise self.error("is empty", "0 clips", "at least one")
-        ids = self.ids(n)
+        ids, text = self.ids(n), self.text(n)
         tokens = self.tokens(writer)
         return Split(
             ids=ids,
-            text=self.text(n),
+            text=text,
             labels=self.labels(key, ids, label_range),
             text_features=self.text_features(tokens, writer),
             token_ids=tokens and tokens[0],

@@ -1,0 +1,109 @@
+"""`msabench data …` as a user types it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pickle
+from collections import OrderedDict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from msabench.cli import data as cli
+from msabench.data import find, load
+from msabench.data.inspect import describe
+from msabench.errors import DataError, UsageError
+
+
+@pytest.fixture
+def msabench():
+    parser = argparse.ArgumentParser()
+    cli.register(parser.add_subparsers())
+
+    def run(*words: object) -> int:
+        args = parser.parse_args(["data", *map(str, words)])
+        return args.handler(args)
+
+    return run
+
+
+def test_info_shows_the_dataset_at_a_glance(msabench, capsys):
+    assert msabench("info", "mosi-sim") == 0
+    shown = capsys.readouterr().out
+    dataset = load("mosi-sim")
+    for word in (dataset.fingerprint, "≠" if len(dataset.splits["train"]) != 1284 else "= 1284", "no video stands in"):
+        assert word in shown
+    for key, value in dataset.truth.items():
+        assert key in shown
+        assert f"{value:.4f}" in shown
+
+
+def test_info_of_real_data(msabench, capsys, shared_data):
+    assert msabench("info", "mosi", "--data-dir", shared_data / "mosi_bclstm") == 0
+    shown = capsys.readouterr().out
+    for word in ("≠ 1284", "1447", "visual         100", "not the 1284/229/686"):
+        assert word in shown
+
+
+def test_info_of_data_without_text_audio_or_visual():
+    dataset = load("mosi-sim")
+    bare = {name: replace(s, audio=None, visual=None, text=[""] * len(s)) for name, s in dataset.splits.items()}
+    assert describe(replace(dataset, splits=bare), find.card("mosi-sim")).count("not in the data") == 3
+
+
+def test_a_twin_written_and_read_back_is_itself_under_its_own_name(msabench, tmp_path, capsys):
+    assert msabench("simulate", "mosi-sim", tmp_path) == 0
+    assert (tmp_path / "MOSI/Processed/unaligned_50.pkl").exists()
+    made, found = load("mosi-sim"), load("mosi", tmp_path)
+    assert (found.name, found.truth, found.notes) == ("mosi-sim", made.truth, ())
+    assert found.fingerprint == made.fingerprint
+    assert made.fingerprint in capsys.readouterr().out
+
+
+def test_a_twin_with_defects_is_mended_and_counted(msabench, tmp_path):
+    msabench("simulate", "mosi-sim", tmp_path, "--defects")
+    found = load("mosi", tmp_path)
+    notes = " ".join(found.notes)
+    for word in ("infinite values set to 0", "NaN values set to 0", "have no step at all", "repeat an id", "outside"):
+        assert word in notes
+    assert all(np.isfinite(split.audio.values).all() for split in found.splits.values())
+
+
+def test_only_twins_are_simulated(msabench, tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'mosi-sim'"):
+        msabench("simulate", "mosi", tmp_path)
+
+
+def test_verify_knows_the_fields_files_by_their_checksum(msabench, tmp_path, capsys, monkeypatch):
+    rows = {"regression_labels": np.zeros(2), "id": ["a", "b"], "raw_text": ["x", "y"]}
+    path = tmp_path / "mosi_unaligned_50.pkl"
+    path.write_bytes(pickle.dumps(dict.fromkeys(("train", "valid", "test"), rows)))
+    assert msabench("verify", "mosi", "--data-dir", tmp_path) == 1
+    assert "differs" in capsys.readouterr().out
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(find.CARDS, "mosi", replace(find.CARDS["mosi"], sha256={"unaligned": digest}))
+    assert msabench("verify", "mosi", "--data-dir", tmp_path) == 0
+    assert "known" in capsys.readouterr().out
+
+
+def test_list_names_every_dataset(msabench, tmp_path, capsys):
+    assert msabench("list", "--data-dir", tmp_path) == 0
+    shown = capsys.readouterr().out
+    assert all(card.title in shown for card in find.known())
+
+
+def test_convert_asks_for_trust_and_then_makes_the_file_readable(msabench, tmp_path):
+    rows = OrderedDict(regression_labels=np.zeros(2), id=["a", "b"], raw_text=["x", "y"])
+    path = tmp_path / "mosi_unaligned_50.pkl"
+    path.write_bytes(pickle.dumps(dict.fromkeys(("train", "valid", "test"), rows)))
+    with pytest.raises(DataError, match=r"(?s)collections.OrderedDict.*convert --trust"):
+        load("mosi", tmp_path)
+    with pytest.raises(DataError, match="refused"):
+        msabench("convert", path)
+    clean = tmp_path / "clean" / "mosi_unaligned_50.pkl"
+    assert msabench("convert", path, "--trust", "-o", clean) == 0
+    assert load("mosi", clean.parent).splits["train"].ids == ["a", "b"]
+    with pytest.raises(UsageError, match="nothing to convert"):
+        msabench("convert", clean)
