@@ -18,6 +18,8 @@ import pytest
 if TYPE_CHECKING:
     from msabench.text.sources import EncoderSource
 
+pytest_plugins = ["run_stores"]  # tests/run_stores.py: MongoDB over TCP
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("MSABENCH_SHARED", CHECKOUT.parent / "shared")).resolve()
 

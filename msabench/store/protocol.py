@@ -1,20 +1,23 @@
-"""What a run store is. Both implementations keep Sacred's MongoDB documents; readers see RunRecord."""
+"""What a run store is. Every implementation keeps Sacred's MongoDB documents; readers see RunRecord."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+SILENT_AFTER = 60.0  # seconds without a heartbeat (one is due every 10) after which a RUNNING run counts as dead
+
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as readers (report, list, show) see it."""
+    """One run as readers (report, list, show) see it. Times are aware, in UTC."""
 
     id: int
     uuid: str
     key: str  # RunConfig.key: the run's identity
-    status: str  # Sacred's: RUNNING, COMPLETED, FAILED, INTERRUPTED, ...
+    status: str  # Sacred's RUNNING, COMPLETED, FAILED, INTERRUPTED; ours: OVERWRITTEN, by a newer run of the same key
     model: str
     dataset: str
     seed: int
@@ -37,25 +40,39 @@ class Point:
     name: str  # "train.loss.task", "valid.mae", ...
     step: int  # the epoch
     value: float
+    time: datetime | None = None  # None: now
 
 
 class RunStore(Protocol):
+    """Keeps runs. A run that stays RUNNING without a heartbeat for SILENT_AFTER seconds reads as INTERRUPTED.
+
+    Values are cast at the door (numpy to Python, tuples to lists, times to UTC milliseconds). Every method raises
+    StoreError, in one sentence, when the store cannot be reached, read or written, or has no such run.
+    """
+
     url: str  # shown to users; never with a password
 
-    def begin(self, document: dict[str, Any]) -> int:
-        """Stores a new run (Sacred's run document without _id) and returns its id, never used before."""
+    def begin(self, document: Mapping[str, Any], sources: Mapping[str, bytes] | None = None) -> int:
+        """Stores a new run and returns its id, never used before.
 
-    def update(self, run_id: int, changes: dict[str, Any]) -> None:
+        document: Sacred's run document without _id, with {uuid, key, setting, ...} in info.msabench.
+        sources: content of source files by their path relative to experiment.base_dir.
+        """
+
+    def update(self, run_id: int, changes: Mapping[str, Any]) -> None:
         """Sets top-level fields of a run's document: heartbeat, captured_out, info, ..."""
 
     def log_metrics(self, run_id: int, points: list[Point]) -> None:
         """Durable when it returns; the same (name, step) twice keeps the last value."""
 
-    def add_artifact(self, run_id: int, name: str, content: bytes) -> None: ...
+    def add_artifact(self, run_id: int, name: str, content: bytes) -> None:
+        """Stores a file with the run, in the place of an earlier one of that name."""
 
-    def finish(self, run_id: int, result: dict[str, Any]) -> None: ...
+    def finish(self, run_id: int, result: Mapping[str, Any]) -> None:
+        """COMPLETED, with its final metrics."""
 
-    def fail(self, run_id: int, status: str, trace: list[str]) -> None: ...
+    def fail(self, run_id: int, status: str, trace: list[str]) -> None:
+        """FAILED or INTERRUPTED, with the lines that say why."""
 
     def find(self, **equal: Any) -> list[RunRecord]:
         """Runs whose status, model, dataset, seed or key equal the given values, oldest first."""
@@ -69,10 +86,14 @@ class RunStore(Protocol):
     def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
         """(step, value) by metric name, in order of steps."""
 
-    def artifacts(self, run_id: int) -> list[str]: ...
+    def artifacts(self, run_id: int) -> list[str]:
+        """Names, in alphabetical order."""
 
-    def artifact(self, run_id: int, name: str) -> bytes: ...
+    def artifact(self, run_id: int, name: str) -> bytes:
+        """A file's content."""
 
-    def delete(self, run_id: int) -> None: ...
+    def delete(self, run_id: int) -> None:
+        """Removes a run with its metrics and files; its id is never given again."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Lets go of files and connections."""

@@ -1,0 +1,171 @@
+"""`msabench show RUN`, and the table of `msabench list runs`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from msabench.cli.options import add_store
+from msabench.errors import UsageError
+
+if TYPE_CHECKING:
+    from msabench.store.protocol import RunRecord, RunStore
+
+BARS = "▁▂▃▄▅▆▇█"
+LOG_LINES = 20
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("show", help="all about one run: result, config, environment, curves, log")
+    command.add_argument("run", metavar="RUN", type=int, help="its number (msabench list runs)")
+    command.add_argument("--log", action="store_true", help="only the captured log, whole")
+    add_store(command)
+    command.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from msabench.store import open_store
+
+    store = open_store(args.store, args.results, read=True)
+    try:
+        print(store.document(args.run)["captured_out"] if args.log else "\n".join(describe(store, args.run)))
+    finally:
+        store.close()
+    return 0
+
+
+def list_runs(args: argparse.Namespace) -> int:
+    """`list runs FIELD=VALUE …`; args: filters, store, results."""
+    from tabulate import tabulate
+
+    from msabench.store import open_store
+
+    filters = parse_filters(args.filters)
+    store = open_store(args.store, args.results, read=True)
+    try:
+        runs = store.find(**filters)
+    finally:
+        store.close()
+    if not runs:
+        print(f"no runs{' with ' + ' '.join(args.filters) if args.filters else ''} in {store.url}")
+        return 0
+    headers = ["run", "status", "model", "dataset", "seed", "test MAE", "epochs", "started", "duration"]
+    print(tabulate([_row(run) for run in runs], headers=headers, disable_numparse=True))
+    return 0
+
+
+def parse_filters(words: Iterable[str]) -> dict[str, Any]:
+    """
+    >>> parse_filters(["model=mcer", "status=completed", "seed=0"])
+    {'model': 'mcer', 'status': 'COMPLETED', 'seed': 0}
+    """
+    filters: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or (name == "seed" and not value.lstrip("-").isdigit()):
+            expected = "a whole number, as in seed=0" if name == "seed" else "FIELD=VALUE, as in model=mcer"
+            raise UsageError(f"filter {word!r}: expected {expected}.")
+        filters[name] = int(value) if name == "seed" else value.upper() if name == "status" else value
+    return filters
+
+
+def describe(store: RunStore, run_id: int) -> Iterator[str]:
+    """The lines of `show`."""
+    run, document = store.load(run_id), store.document(run_id)
+    environment, curves = run.environment, store.metrics(run_id)
+    yield f"run {run.id}: {run.model} on {run.dataset}, seed {run.seed}, {run.status}"
+    yield f"  {_when(run.started)}, {_duration(run)}   key {run.key}   uuid {run.uuid}"
+    if run.status == "FAILED" and run.fail_trace:
+        yield from ("", "why it failed", *_indent("".join(run.fail_trace).rstrip().splitlines()))
+    if run.status == "INTERRUPTED":
+        steps = [step for curve in curves.values() for step, _ in curve]
+        yield f"  stopped after epoch {max(steps, default=0)}; the same command with --resume goes on"
+    yield from _section("result", _flat(run.result or {}))
+    yield from _section("config", _flat(run.config))
+    yield from _section("setting", _flat(run.setting))
+    yield from _section("data", _flat(run.data))
+    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    shown = {name: value for name, value in environment.items() if name not in ("packages", "git_commit", "git_dirty")}
+    dirty = {True: ", with changes", False: "", None: ""}[environment.get("git_dirty")]
+    code = f"{environment.get('git_commit') or 'not in git'}{dirty}"
+    yield from _section("environment", {**_flat(shown), "code": code, "packages": packages})
+    yield from _section("curves", {name: _curve(points) for name, points in curves.items()})
+    yield from _section("artifacts", dict.fromkeys(store.artifacts(run_id), ""))
+    if run.notes:
+        yield from ("", "notes", *_indent(run.notes))
+    log = document["captured_out"].rstrip().splitlines()
+    if log:
+        more = f" (the last {LOG_LINES} of {len(log)} lines; --log shows all)" if len(log) > LOG_LINES else ""
+        yield from ("", f"log{more}", *_indent(log[-LOG_LINES:]))
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """The course of a curve, mean of neighbours where it is longer than `width`; a gap where it is not finite.
+
+    >>> sparkline([3.0, 2.0, float("nan"), 1.0])
+    '█▅ ▁'
+    """
+    size = max(1, math.ceil(len(values) / width))
+    groups = [[v for v in values[i : i + size] if math.isfinite(v)] for i in range(0, len(values), size)]
+    means = [sum(group) / len(group) if group else math.nan for group in groups]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((mean - low) * scale)] if math.isfinite(mean) else " " for mean in means)
+
+
+def _row(run: RunRecord) -> list[str]:
+    result = run.result or {}
+    mae = result.get("test", {}).get("mae")
+    shown = "–" if mae is None else f"{mae:.4f}"
+    epochs = str(result.get("epochs", "–"))
+    started = _when(run.started)
+    return [str(run.id), run.status, run.model, run.dataset, str(run.seed), shown, epochs, started, _duration(run)]
+
+
+def _curve(points: list[tuple[int, float]]) -> str:
+    values = [value for _, value in points]
+    return f"{sparkline(values)}  {_plain(values[0])} → {_plain(values[-1])} (epoch {points[-1][0]})"
+
+
+def _section(title: str, values: Mapping[str, Any]) -> Iterator[str]:
+    if values:
+        width = max(map(len, values))
+        yield from ("", title, *(f"  {name:<{width}}  {_plain(value)}".rstrip() for name, value in values.items()))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """
+    >>> _flat({"test": {"mae": 0.7}, "epochs": 3})
+    {'test.mae': 0.7, 'epochs': 3}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _indent(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _when(time: datetime | None) -> str:
+    return "–" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _duration(run: RunRecord) -> str:
+    if run.started is None:
+        return "–"
+    end = run.stopped or (datetime.now(UTC) if run.status == "RUNNING" else run.heartbeat or run.started)
+    minutes, seconds = divmod(round((end - run.started).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -1,0 +1,145 @@
+"""Where a number came from: code, versions, machine."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent  # the checkout, or site-packages
+DECIDING = (
+    "contract.py",
+    "config.py",
+    "seeds.py",
+    "metrics.py",
+    "data",
+    "text",
+    "train",
+)  # what decides a run's digits
+REPORTED = ("msabench", "torch", "transformers", "numpy", "scipy", "scikit-learn", "sacred", "pymongo")
+
+
+def models_dir() -> Path:
+    """models/ of the checkout, or msabench/models/ of an installed wheel."""
+    return PACKAGE / "models" if (PACKAGE / "models").is_dir() else ROOT / "models"
+
+
+def sources(model: str) -> dict[str, bytes]:
+    """The files that decide the digits of a model's runs, by path relative to ROOT: the harness' data, text and
+    training code, the model's own file and what it imports from other model files."""
+    paths = {
+        file for name in DECIDING for file in ([PACKAGE / name] if name.endswith(".py") else _below(PACKAGE / name))
+    }
+    waiting = [path for path in models_dir().glob("*.py") if model in _registers(path)]
+    while waiting:
+        path = waiting.pop()
+        if path not in paths:
+            paths.add(path)
+            waiting += _imported_models(path)
+    return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(paths)}
+
+
+def code_version(model: str) -> str:
+    """sha256 over `sources`: part of a run's identity, so that changed code means another run."""
+    digest = hashlib.sha256()
+    for path, content in sources(model).items():
+        name = path.removeprefix("msabench/")  # a wheel has models/ below msabench/
+        same_everywhere = content.replace(b"\r\n", b"\n")  # git on Windows changes line ends
+        digest.update(f"{name}\0{hashlib.sha256(same_everywhere).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def environment(device: Any) -> dict[str, Any]:
+    """Host, versions, device and git state of this process."""
+    commit, dirty = git_state(ROOT)
+    return {
+        "host": platform.node(),
+        "os": platform.platform(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": packages(),
+        "device": str(device),
+        "device_name": _device_name(str(device)),
+        "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
+        "git_commit": commit,
+        "git_dirty": dirty,
+    }
+
+
+@functools.cache
+def git_state(checkout: Path) -> tuple[str | None, bool | None]:
+    """(commit, whether files differ from it). (None, None) where `checkout` is not the top of a repository;
+    a repository without a commit has (None, True)."""
+    top = _git(checkout, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != checkout.resolve():
+        return None, None
+    return _git(checkout, "rev-parse", "--verify", "HEAD"), bool(_git(checkout, "status", "--porcelain"))
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """Installed versions of what can change a number."""
+    found = {}
+    for name in REPORTED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """git's answer; None without git, without a repository, or after 10 s."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(torch.device(device))
+    return platform.processor() or platform.machine()
+
+
+def _below(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.py"))  # data files beside them show in the dataset's fingerprint
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _registers(path: Path) -> set[str]:
+    """The names for which a model file has @register("name", ...)."""
+    calls = [n for n in ast.walk(_tree(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    named = [c.args[0] for c in calls if c.func.id == "register" and c.args]  # type: ignore[attr-defined]
+    return {arg.value for arg in named if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+
+
+def _imported_models(path: Path) -> list[Path]:
+    """The other model files that a model file imports, in any of Python's ways."""
+    names = set()
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, ["msabench.models" if node.level else "", node.module]))
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    stems = {
+        name.removeprefix("msabench.models.").split(".")[0] for name in names if name.startswith("msabench.models.")
+    }
+    return [file for stem in stems if (file := models_dir() / f"{stem}.py").is_file()]

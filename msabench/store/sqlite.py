@@ -1,0 +1,375 @@
+"""The embedded store: one SQLite file that survives kills, power cuts and many writers.
+
+WAL lets readers read while one process writes. Commits are synced to disk before a call returns, except those of
+heartbeats, which a power cut may take. Sacred's document is kept as two BSON blobs: `summary` is what `find` reads
+(config, info, result), `rest` is what it need not read; what is queried has columns of its own.
+Not for NFS: SQLite's locks need a local disk. Several hosts each keep a store and sync to one MongoDB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import bson
+
+from msabench.errors import StoreError
+from msabench.store import documents
+from msabench.store.documents import clean
+from msabench.store.protocol import Point, RunRecord
+
+SCHEMA = 1  # PRAGMA user_version of the file
+BUSY = 60.0  # seconds to wait for another process' transaction
+TABLES = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- AUTOINCREMENT: a deleted run's number is never given again
+    uuid TEXT NOT NULL UNIQUE,             -- tells runs of different machines apart
+    key TEXT NOT NULL, model TEXT NOT NULL, dataset TEXT NOT NULL, seed INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    start_time INTEGER, stop_time INTEGER, heartbeat INTEGER,  -- milliseconds since 1970, UTC
+    revision INTEGER NOT NULL DEFAULT 1,   -- grows with every change: a replica compares it
+    summary BLOB NOT NULL, rest BLOB NOT NULL
+);
+CREATE INDEX runs_by_key ON runs (key);
+CREATE INDEX runs_by_model ON runs (model, dataset, seed);
+CREATE TABLE logs (run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE, text TEXT NOT NULL);
+CREATE TABLE metrics (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, step INTEGER NOT NULL, name TEXT NOT NULL,
+    value REAL,                            -- NULL is NaN, which SQLite has not
+    time INTEGER NOT NULL, revision INTEGER NOT NULL,
+    PRIMARY KEY (run, step, name)          -- an epoch's values lie side by side
+) WITHOUT ROWID;
+CREATE TABLE files (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE attachments (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
+    sha256 TEXT NOT NULL REFERENCES files, revision INTEGER NOT NULL,
+    PRIMARY KEY (run, kind, name)
+) WITHOUT ROWID;
+CREATE INDEX attachments_by_file ON attachments (sha256);
+CREATE TABLE outbox (                      -- what a replica has confirmed of the runs that are meant for it
+    replica TEXT NOT NULL, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, revision INTEGER NOT NULL,
+    PRIMARY KEY (replica, run)
+) WITHOUT ROWID;
+"""
+TIMES = ("start_time", "stop_time", "heartbeat")
+SUMMARY = ("config", "info", "result", "fail_trace")
+ELSEWHERE = ("_id", "status", "captured_out", "artifacts", *TIMES)  # columns and tables of their own
+EPOCH = datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    kind: str  # "source" or "artifact"
+    name: str
+    content: bytes
+
+
+class SqliteRunStore:
+    """A RunStore in one file, made when absent. Usable from many processes and threads at once.
+
+    Raises StoreError for a file that is damaged, newer than this code, locked for a minute or not writable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.url = str(path)
+        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}  # by process and thread
+        with self._guard():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._prepare()
+
+    # ---- writing
+
+    def begin(self, document: Mapping[str, Any], sources: Mapping[str, bytes] | None = None) -> int:
+        document = documents.with_sources(document, sources or {})
+        ours, config = document["info"]["msabench"], document["config"]
+        columns = {
+            "uuid": ours["uuid"],
+            "key": ours["key"],
+            "status": document["status"],
+            **{name: config[name] for name in ("model", "dataset", "seed")},
+            **{name: _to_ms(document.get(name)) for name in TIMES},
+            **_blobs(document),
+        }
+        with self._transaction() as db:
+            marks = ", ".join("?" * len(columns))
+            cursor = db.execute(f"INSERT INTO runs ({', '.join(columns)}) VALUES ({marks})", tuple(columns.values()))
+            run_id = cursor.lastrowid
+            assert run_id is not None  # an INSERT that did not raise has one
+            db.execute("INSERT INTO logs VALUES (?, ?)", (run_id, document.get("captured_out", "")))
+            for path, content in (sources or {}).items():
+                _attach(db, run_id, "source", path, content, revision=1)
+        return run_id
+
+    def update(self, run_id: int, changes: Mapping[str, Any]) -> None:
+        values: dict[str, Any] = clean(changes)
+        with self._transaction(durable=not values.keys() <= {"heartbeat", "captured_out"}) as db:
+            _touch(db, run_id)
+            if "captured_out" in values:
+                text = values["captured_out"]
+                db.execute("UPDATE logs SET text = ? WHERE run = ? AND text <> ?", (text, run_id, text))
+            columns: dict[str, Any] = {name: _to_ms(values[name]) for name in TIMES if name in values}
+            if "status" in values:
+                columns["status"] = values["status"]
+            if values.keys() - set(ELSEWHERE):
+                columns |= _blobs(_body(db, run_id) | values)
+            for name, value in columns.items():
+                db.execute(f"UPDATE runs SET {name} = ? WHERE id = ?", (value, run_id))
+
+    def log_metrics(self, run_id: int, points: list[Point]) -> None:
+        now = documents.now()
+        with self._transaction() as db:
+            revision = _touch(db, run_id)
+            db.execute("UPDATE runs SET heartbeat = ? WHERE id = ?", (_to_ms(now), run_id))
+            rows = [(run_id, p.step, p.name, float(p.value), _to_ms(p.time or now), revision) for p in points]
+            db.executemany("INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def add_artifact(self, run_id: int, name: str, content: bytes) -> None:
+        with self._transaction() as db:
+            _attach(db, run_id, "artifact", name, content, _touch(db, run_id))
+
+    def finish(self, run_id: int, result: Mapping[str, Any]) -> None:
+        self.update(run_id, documents.finished(result))
+
+    def fail(self, run_id: int, status: str, trace: list[str]) -> None:
+        self.update(run_id, documents.failed(status, trace))
+
+    def delete(self, run_id: int) -> None:
+        with self._transaction() as db:
+            _touch(db, run_id)
+            db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+            db.execute("DELETE FROM files WHERE sha256 NOT IN (SELECT sha256 FROM attachments)")
+
+    # ---- reading
+
+    def find(self, **equal: Any) -> list[RunRecord]:
+        documents.check_filters(equal)
+        columns = {name: value for name, value in equal.items() if name != "status"}  # a dead run's status is stale
+        where = " AND ".join(f"{name} = ?" for name in columns) or "1"
+        sql = f"SELECT id, status, start_time, stop_time, heartbeat, summary FROM runs WHERE {where} ORDER BY id"
+        records = [documents.to_record(_summary_document(row)) for row in self._read(sql, *columns.values())]
+        return [r for r in records if r.status == equal["status"]] if "status" in equal else records
+
+    def load(self, run_id: int) -> RunRecord:
+        sql = "SELECT id, status, start_time, stop_time, heartbeat, summary FROM runs WHERE id = ?"
+        return documents.to_record(_summary_document(self._one(run_id, sql)))
+
+    def document(self, run_id: int) -> dict[str, Any]:
+        sql = "SELECT id, status, start_time, stop_time, heartbeat, summary, rest, text FROM runs"
+        row = self._one(run_id, f"{sql} JOIN logs ON run = id WHERE id = ?")
+        document = _summary_document(row) | bson.decode(row[6]) | {"captured_out": row[7]}
+        uuid = document["info"]["msabench"]["uuid"]
+        names = self._read("SELECT DISTINCT name FROM metrics WHERE run = ? ORDER BY name", run_id)
+        if names:
+            metrics = [{"name": name, "id": str(documents.metric_id(uuid, name))} for (name,) in names]
+            document["info"]["metrics"] = metrics
+        files = self._read(
+            "SELECT name, sha256 FROM attachments WHERE run = ? AND kind = 'artifact' ORDER BY name", run_id
+        )
+        document["artifacts"] = [
+            {"name": name, "file_id": documents.artifact_id(uuid, name, sha256)} for name, sha256 in files
+        ]
+        return document
+
+    def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for point in sorted(self.points(run_id), key=lambda p: p.name):
+            curves.setdefault(point.name, []).append((point.step, point.value))
+        return curves
+
+    def artifacts(self, run_id: int) -> list[str]:
+        self.revision(run_id)
+        sql = "SELECT name FROM attachments WHERE run = ? AND kind = 'artifact' ORDER BY name"
+        return [name for (name,) in self._read(sql, run_id)]
+
+    def artifact(self, run_id: int, name: str) -> bytes:
+        sql = (
+            "SELECT content FROM attachments JOIN files USING (sha256) WHERE run = ? AND name = ? AND kind = 'artifact'"
+        )
+        rows = self._read(sql, run_id, name)
+        if not rows:
+            raise documents.no_artifact(self.url, run_id, name, self.artifacts(run_id))
+        return rows[0][0]
+
+    def close(self) -> None:
+        for (process, _), connection in self._connections.items():
+            if process == os.getpid():
+                connection.close()
+        self._connections.clear()
+
+    # ---- what replication reads and writes
+
+    def points(self, run_id: int, since: int = 0) -> list[Point]:
+        """A run's metrics written after revision `since`, in order of steps."""
+        self.revision(run_id)
+        sql = "SELECT name, step, value, time FROM metrics WHERE run = ? AND revision > ? ORDER BY step, name"
+        nan = float("nan")
+        return [Point(n, s, nan if v is None else v, _to_time(t)) for n, s, v, t in self._read(sql, run_id, since)]
+
+    def attachments(self, run_id: int, since: int = 0) -> list[Attachment]:
+        """A run's files written after revision `since`."""
+        sql = "SELECT kind, name, content FROM attachments JOIN files USING (sha256) WHERE run = ? AND revision > ?"
+        return [Attachment(*row) for row in self._read(f"{sql} ORDER BY kind, name", run_id, since)]
+
+    def revision(self, run_id: int) -> int:
+        return self._one(run_id, "SELECT revision FROM runs WHERE id = ?")[0]
+
+    def revisions(self) -> list[tuple[int, str, int]]:
+        """(id, uuid, revision) of every run."""
+        return self._read("SELECT id, uuid, revision FROM runs ORDER BY id")
+
+    def confirm(self, replica: str, run_id: int, revision: int) -> None:
+        """Notes that a replica has a run up to `revision`; 0 says that it is to get the run."""
+        with SqliteRunStore._transaction(self) as db:
+            db.execute("INSERT OR REPLACE INTO outbox VALUES (?, ?, ?)", (replica, run_id, revision))
+
+    def waiting(self, replica: str) -> list[int]:
+        """Runs meant for a replica that it has not confirmed in their present state."""
+        sql = "SELECT id FROM outbox JOIN runs ON run = id WHERE replica = ? AND outbox.revision < runs.revision"
+        return [run_id for (run_id,) in self._read(f"{sql} ORDER BY id", replica)]
+
+    # ---- the file
+
+    def _prepare(self) -> None:
+        """Makes the tables of a new file; refuses a newer one."""
+        db = self._connection()
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            deadline = time.monotonic() + BUSY
+            while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                try:
+                    db.execute("PRAGMA journal_mode = WAL")
+                except sqlite3.OperationalError:  # SQLite does not wait here while another process does the same
+                    if time.monotonic() > deadline or not os.access(self.path, os.W_OK):
+                        raise
+                    time.sleep(0.02)
+            with self._transaction() as db:
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0:
+                    for statement in TABLES.split(";\n"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {SCHEMA}")
+                    version = SCHEMA
+        if version > SCHEMA:
+            raise StoreError(
+                f"{self.path} was written by a newer msabench (schema {version}, this one reads up to {SCHEMA}). "
+                "Upgrade msabench, or give another folder with --results."
+            )
+
+    def _connection(self) -> sqlite3.Connection:
+        mine = os.getpid(), threading.get_ident()
+        if mine not in self._connections:
+            # isolation_level None: transactions are ours. check_same_thread False: close() closes all threads'.
+            db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            self._connections[mine] = db
+        return self._connections[mine]
+
+    def _read(self, sql: str, *values: Any) -> list[Any]:
+        with self._guard():
+            return self._connection().execute(sql, values).fetchall()
+
+    def _one(self, run_id: int, sql: str) -> Any:
+        rows = self._read(sql, run_id)
+        if not rows:
+            raise documents.no_run(self.url, run_id)
+        return rows[0]
+
+    @contextmanager
+    def _transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """All of the body or nothing of it. On disk at the end, unless `durable` is False."""
+        with self._guard():
+            db = self._connection()
+            if db.in_transaction:  # a signal came between an earlier BEGIN and its body
+                db.execute("ROLLBACK")
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            db.execute("BEGIN IMMEDIATE")  # DEFERRED would fail, not wait, when it turns from reading to writing
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException as error:
+                with suppress(sqlite3.Error):  # a full disk has rolled back already
+                    db.execute("ROLLBACK")
+                if isinstance(error, MissingRun):
+                    raise documents.no_run(self.url, error.args[0]) from None
+                raise
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """SQLite's errors as one sentence that says what to do."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path}: {_explain(error)}") from error
+
+
+class MissingRun(LookupError):
+    """No run has this id; the store turns it into a StoreError with its name."""
+
+
+def _explain(error: sqlite3.Error | OSError) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if "locked" in text:
+        return f"another process has kept the run store locked for {BUSY:.0f} s. End it, or try again later."
+    if "full" in text or "No space" in text:
+        return "the disk is full, the run store cannot be written. Free some space; --resume then goes on."
+    if "readonly" in text or "unable to open" in text or isinstance(error, OSError):
+        return f"the run store cannot be opened or written ({text}). Give a folder that can be, with --results."
+    if "not a database" in text or "malformed" in text:
+        return f"this is not a readable run store ({text}). Move the file away to begin a new one."
+    return f"the run store reports: {text}."
+
+
+def _touch(db: sqlite3.Connection, run_id: int) -> int:
+    """The run's new revision."""
+    row = db.execute("UPDATE runs SET revision = revision + 1 WHERE id = ? RETURNING revision", (run_id,)).fetchone()
+    if row is None:
+        raise MissingRun(run_id)
+    return row[0]
+
+
+def _attach(db: sqlite3.Connection, run_id: int, kind: str, name: str, content: bytes, revision: int) -> None:
+    sha256 = hashlib.sha256(content).hexdigest()
+    db.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (sha256, content))
+    db.execute("INSERT OR REPLACE INTO attachments VALUES (?, ?, ?, ?, ?)", (run_id, kind, name, sha256, revision))
+
+
+def _blobs(document: Mapping[str, Any]) -> dict[str, bytes]:
+    info = {name: value for name, value in document.get("info", {}).items() if name != "metrics"}  # made when read
+    summary = {name: document[name] for name in SUMMARY if name in document} | {"info": info}
+    rest = {name: value for name, value in document.items() if name not in SUMMARY and name not in ELSEWHERE}
+    return {"summary": bson.encode(summary), "rest": bson.encode(rest)}
+
+
+def _body(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:
+    summary, rest = db.execute("SELECT summary, rest FROM runs WHERE id = ?", (run_id,)).fetchone()
+    return bson.decode(summary) | bson.decode(rest)
+
+
+def _summary_document(row: tuple) -> dict[str, Any]:
+    """From id, status, start_time, stop_time, heartbeat, summary."""
+    times = {
+        name: _to_time(ms) for name, ms in zip(TIMES, row[2:5], strict=True) if ms is not None or name != "stop_time"
+    }
+    return {"_id": row[0], "status": row[1], **times, **bson.decode(row[5])}
+
+
+def _to_ms(time: datetime | None) -> int | None:
+    if time is None:
+        return None
+    utc = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    return (utc - EPOCH) // timedelta(milliseconds=1)
+
+
+def _to_time(ms: int | None) -> datetime | None:
+    return None if ms is None else EPOCH + timedelta(milliseconds=ms)
