@@ -94,9 +94,7 @@ def _table(
     dataset = newest.dataset
     columns = columns_of(key for record in counted for key in record.result["test"])  # type: ignore[index]
     measured, shared = _shared_notes(_measured(counted, columns, preset, curve))
-    per_model = Counter(row.model for row in measured)
-    ablated = {model for model, n in per_model.items() if n > 1}
-    claimed = _published(published(dataset), columns, ablated) if dataset in PUBLISHED_SPLITS else []
+    claimed = _published(published(dataset), columns, measured) if dataset in PUBLISHED_SPLITS else []
     sizes = newest.data.get("splits") or {}
     facts = {
         "Data": _data_line(newest),
@@ -235,11 +233,10 @@ def _row(
 
 
 def _cell(column: Column, latest: Mapping[int, RunRecord]) -> Cell:
-    scores = {seed: run.result["test"].get(column.key) for seed, run in latest.items()}  # type: ignore[index]
-    values = {
-        seed: float(score) for seed, score in sorted(scores.items()) if score is not None and math.isfinite(score)
-    }
-    missing = [seed for seed in sorted(scores) if seed not in values]
+    tests: dict[int, dict[str, float]] = {seed: run.result["test"] for seed, run in latest.items() if run.result}
+    scores = {seed: float(test[column.key]) for seed, test in sorted(tests.items()) if column.key in test}
+    values = {seed: score for seed, score in scores.items() if math.isfinite(score)}
+    missing = [seed for seed in scores if seed not in values]
     notes = []
     if missing:
         which = f" for {_seeds(missing)}" if values else ""
@@ -315,11 +312,13 @@ def _reference(record: RunRecord, columns: Sequence[Column]) -> list[Row]:
     return rows
 
 
-def _published(results: Iterable[PublishedResult], columns: Sequence[Column], ablated: set[str]) -> list[Row]:
-    """Published rows, best first. Variants (ablations) only of models that stand in the table in several variants."""
+def _published(results: Iterable[PublishedResult], columns: Sequence[Column], measured: Sequence[Row]) -> list[Row]:
+    """Published rows, best first; a variant (an ablation) only where somebody measured it too."""
     rows = []
     for result in results:
-        if result.variant and result.model not in ablated:
+        settings = _flat(result.settings)
+        twins = (row for row in measured if row.model == result.model and _agrees(row.config, settings))
+        if result.variant and not any(twins):
             continue
         cells = {c.key: Cell(v, source="published") for c in columns if (v := result.metrics.get(c.key)) is not None}
         rows.append(
@@ -332,3 +331,7 @@ def _published(results: Iterable[PublishedResult], columns: Sequence[Column], ab
             )
         )
     return _best_first(rows, columns)
+
+
+def _agrees(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    return all(key in config and config[key] == value for key, value in settings.items())

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from msabench.errors import StoreError
+from msabench.published import PublishedResult
 from msabench.report.build import build
 from msabench.report.table import Report
 from msabench.store.protocol import RunRecord
@@ -67,23 +67,23 @@ def run() -> Callable[..., RunRecord]:
 
 
 @pytest.fixture
-def published() -> Callable[[str], list[Any]]:
+def published() -> Callable[[str], list[PublishedResult]]:
     """What msabench.published.results gives, by dataset."""
 
-    def results(dataset: str) -> list[Any]:
-        def row(model: str, variant: str, mae: float) -> Any:
-            metrics = {"mae": mae, "acc_2_non0": 0.8674}
-            return SimpleNamespace(
-                model=model, dataset="mosi", variant=variant, metrics=metrics, source="a paper, table I", footnote=""
-            )
+    def row(model: str, mae: float, **settings: Any) -> PublishedResult:
+        variant = ",".join(f"{key}=[{', '.join(value)}]" for key, value in settings.items())
+        return PublishedResult("mosi", model, {"mae": mae, "acc_2_non0": 0.8674}, "a paper, table I", variant, settings)
 
-        return [row("mcer", "", 0.1), row("tfn", "", 0.901), row("mcer", "without L_m", 0.724)] * (dataset == "mosi")
+    rows = [row("mcer", 0.1), row("tfn", 0.901), row("mcer", 0.724, without=["m"]), row("mcer", 0.72, without=["mi"])]
+
+    def results(dataset: str) -> list[PublishedResult]:
+        return [result for result in rows if result.dataset == dataset]
 
     return results
 
 
 @pytest.fixture
-def report(run: Callable[..., RunRecord], published: Callable[[str], list[Any]]) -> Report:
+def report(run: Callable[..., RunRecord], published: Callable[[str], list[PublishedResult]]) -> Report:
     """Two measured models (one with an awkward name in a note), a failed run, published rows, learning curves."""
     records = [
         *(run("mcer", seed=seed, mae=0.70 + 0.01 * seed) for seed in range(3)),

@@ -131,9 +131,17 @@ def test_published_results_stand_beside_the_real_dataset_only(run, published):
     assert {t.dataset: len(t.section("published")) for t in tables} == {"mosi": 2, "mosi-sim": 0}
 
 
-def test_published_ablations_show_when_the_model_was_measured_in_variants(run, published):
-    table = only_table([run(), run(without=["m"])], published=published)
-    assert [r.label for r in table.section("published")] == ["mcer", "mcer (without L_m)", "tfn"]
+def test_published_ablations_show_where_the_same_one_was_measured(run, published):
+    table = only_table([run(without=[]), run(without=["m"])], published=published)
+    assert [r.label for r in table.section("published")] == ["mcer", "mcer (without=[m])", "tfn"]
+
+
+def test_a_metric_that_a_convention_lacks_is_empty_without_a_footnote(run):
+    record = run()
+    del record.result["test"]["acc_7"]
+    table = only_table([record])
+    assert table.rows[0].cells["acc_7"].value is None
+    assert table.footnotes == []
 
 
 def test_published_rows_carry_their_source(run, published):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 import pytest
 
+from msabench.__main__ import main
 from msabench.cli import report as command
 from msabench.errors import MsabenchError, UsageError
+from msabench.store import open_store
+from msabench.store.protocol import Point
 
 
 @pytest.fixture
@@ -94,3 +98,27 @@ def test_the_metric_conventions_are_not_for_sims(call, run):
     record.result["test"] = {"mae": 0.4, "acc_2": 0.8}
     with pytest.raises(UsageError, match="MOSI and MOSEI"):
         call([record], "--metric-convention", "mult")
+
+
+def test_a_run_of_the_embedded_store_reaches_the_page(run, tmp_path, capsys):
+    record = run(mae=0.7654)
+    store = open_store(None, tmp_path)
+    names = {"model": record.model, "dataset": record.dataset, "seed": record.seed}
+    ours = {"uuid": record.uuid, "key": record.key, "setting": record.setting, "data": record.data, "notes": ["a note"]}
+    number = store.begin({"status": "RUNNING", "config": {**record.config, **names}, "info": {"msabench": ours}})
+    store.log_metrics(number, [Point("valid.mae", epoch, 1 / epoch) for epoch in (1, 2, 3)])
+    store.finish(number, record.result)
+    store.close()
+    assert main(["report", "--results", str(tmp_path), "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "0.765" in shown
+    assert "a note" in shown
+    assert "MCER table I" in shown  # the published rows
+    assert "0.333 at epoch 3" in (tmp_path / "report.html").read_text()
+
+
+def test_two_hundred_runs_take_less_than_three_seconds(call, run, capsys):
+    records = [run(f"model{i}", mae=0.7 + i / 100, seed=seed) for i in range(40) for seed in range(5)]
+    started = time.perf_counter()
+    call(records)
+    assert time.perf_counter() - started < 3
