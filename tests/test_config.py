@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+
+from msabench import config as configuration
+from msabench.config import RunConfig
+from msabench.errors import UsageError
+
+
+def test_the_paper_preset_is_table_iii() -> None:
+    hparams = configuration.build("mcer", "mosi").hparams
+    assert (hparams.batch_size, hparams.lr_bert, hparams.alpha) == (32, 4.5e-5, 1.9)  # type: ignore[attr-defined]
+
+
+def test_a_simulated_twin_takes_its_originals_preset() -> None:
+    assert configuration.build("mcer", "mosei-sim").hparams == configuration.build("mcer", "mosei").hparams
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "value"),
+    [
+        ("lr_bert=3e-5", "lr_bert", 3e-5),
+        ("max_epochs=7", "max_epochs", 7),
+        ("standardise=false", "standardise", False),
+        ("clip_norm=0.8", "clip_norm", 0.8),
+        ("clip_norm=none", "clip_norm", None),
+        ("without=mi,dc", "without", ("dc", "mi")),
+        ("cross_modal=", "cross_modal", ()),
+    ],
+)
+def test_an_override_is_read_as_its_fields_type(override: str, name: str, value: object) -> None:
+    hparams = configuration.build("mcer", "mosi", overrides=[override]).hparams
+    assert getattr(hparams, name) == value
+
+
+def test_data_options_share_the_name_space() -> None:
+    assert configuration.build("mcer", "mosi", overrides=["text_mode=frozen"]).data.text_mode == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lr_brt=1", "no setting 'lr_brt'. Did you mean 'lr_bert'"),
+        ("lr_bert", "expected key=value"),
+        ("lr_bert=fast", "lr_bert: .*number"),
+        ("max_epochs=1.5", "max_epochs: .*integer"),
+        ("max_epochs=0", "max_epochs must be at least 1"),
+        ("text_mode=thawed", "text_mode: .*'finetune'"),
+    ],
+)
+def test_a_wrong_override_says_what_is_wrong(override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        configuration.build("mcer", "mosi", overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"model": "mcerr"}, "unknown model 'mcerr'. Did you mean 'mcer'"),
+        ({"preset": "papre"}, "papre.*Did you mean 'paper'"),
+    ],
+)
+def test_an_unknown_name_suggests_the_closest(names: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        configuration.build(**({"model": "mcer", "dataset": "mosi"} | names))
+
+
+def test_a_stored_configuration_is_read_back_equal() -> None:
+    config = configuration.build("mcer", "mosi", seed=3, overrides=["without=mi"])
+    assert configuration.from_dict(config.to_dict()) == config
+
+
+def keys(*overrides: str, seed: int = 0, fingerprint: str = "f", code: str = "c") -> str:
+    config: RunConfig = configuration.build("mcer", "mosi", seed=seed, overrides=overrides)
+    return config.key(fingerprint, code)
+
+
+def test_the_key_is_the_runs_identity() -> None:
+    assert keys() == keys("lr_bert=4.5e-5")
+    others = [keys("lr_bert=3e-5"), keys(seed=1), keys(fingerprint="g"), keys(code="d"), keys("text_mode=frozen")]
+    assert len({keys(), *others}) == 6
