@@ -149,7 +149,8 @@ class Bottleneck(nn.Module):
         mean = self.mean(hidden)  # (B, d_z)
         if not self.training:
             return self.decode(mean).squeeze(-1), None
-        mean, log_var = mean.float(), self.log_var(hidden).float().clamp(*self.LOG_VAR)  # float: exp under AMP
+        precise = torch.promote_types(mean.dtype, torch.float32)  # also under AMP
+        mean, log_var = mean.to(precise), self.log_var(hidden).to(precise).clamp(*self.LOG_VAR)
         kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).mean()
         z = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
         return self.decode(z).squeeze(-1), kl

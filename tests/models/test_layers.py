@@ -1,0 +1,143 @@
+"""Shared building blocks, against torch's own or a loop."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.testing import assert_close
+
+from msabench.contract import Sequence
+from msabench.models.layers import BiGRUs, Bottleneck, GRUScan, LSTMEncoder, last_step, masked_mean, reverse
+
+LENGTHS = torch.tensor([1, 5, 3])
+
+
+def rows(x: Sequence) -> list[Tensor]:
+    """Each row's real steps."""
+    return [row[:n] for row, n in zip(x.values, LENGTHS, strict=True)]
+
+
+def sequence(width: int, steps: int = 5, junk: float = 1e3) -> Sequence:
+    """Three float64 rows of 1, 5 and 3 real steps, `junk` in all others."""
+    mask = torch.arange(steps) < LENGTHS[:, None]
+    values = torch.randn(3, 5, width, generator=torch.Generator().manual_seed(width), dtype=torch.float64)
+    filled = torch.full((3, steps, width), junk, dtype=torch.float64)
+    filled[:, :5] = torch.where(mask[:, :5, None], values, junk)
+    return Sequence(filled, mask)
+
+
+def test_the_mean_runs_over_real_steps() -> None:
+    x = sequence(4)
+    assert_close(masked_mean(x.values, x.mask), torch.stack([row.mean(0) for row in rows(x)]))
+
+
+def test_the_last_step_is_the_last_real_one() -> None:
+    x = sequence(4)
+    assert torch.equal(last_step(x.values, x.lengths), torch.stack([row[-1] for row in rows(x)]))
+
+
+def test_rows_are_reversed_inside_their_own_length() -> None:
+    x = sequence(2)
+    back = reverse(x.values, x.lengths)
+    for row, got, n in zip(x.values, back, LENGTHS, strict=True):
+        assert torch.equal(got, torch.cat([row[:n].flip(0), row[n:]]))
+    assert torch.equal(reverse(back, x.lengths), x.values)
+
+
+def test_the_lstm_vector_is_that_of_the_row_alone() -> None:
+    encoder, x = LSTMEncoder(4, 6, 2).double(), sequence(4, steps=9)
+    steps, vector = encoder(x)
+    for row, n, got, out in zip(x.values, LENGTHS, steps, vector, strict=True):
+        alone, alone_vector = encoder(Sequence(row[None, :n], torch.ones(1, n, dtype=torch.bool)))
+        assert_close(got[:n], alone[0])
+        assert_close(out, alone_vector[0])
+
+
+def test_bigrus_are_torchs_grus_on_packed_sequences() -> None:
+    """Outputs and all gradients, for two inputs of other widths and lengths run as one."""
+    widths, h = (3, 4), 5
+    ours = BiGRUs(widths, h).double()
+    inputs = [sequence(3, steps=5), sequence(4, steps=8)]
+    for s in inputs:
+        s.values.requires_grad_()
+    weigh = torch.arange(2 * h, dtype=torch.float64)
+    total, total_theirs = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    theirs = []
+    for i, (width, x, (ahead, back)) in enumerate(zip(widths, inputs, ours(inputs), strict=True)):
+        gru = nn.GRU(width, h, batch_first=True, bidirectional=True).double()
+        with torch.no_grad():
+            for direction, name in enumerate(("", "_reverse")):
+                part = slice(3 * h * direction, 3 * h * (direction + 1))
+                getattr(gru, f"weight_ih_l0{name}").copy_(ours.project[i].weight[part])
+                getattr(gru, f"bias_ih_l0{name}").copy_(ours.project[i].bias[part])
+                getattr(gru, f"weight_hh_l0{name}").copy_(ours.weight[2 * i + direction].T)
+                getattr(gru, f"bias_hh_l0{name}").copy_(ours.bias[2 * i + direction, 0])
+        packed = pack_padded_sequence(x.values, LENGTHS, batch_first=True, enforce_sorted=False)
+        expected = pad_packed_sequence(gru(packed)[0], batch_first=True)[0]  # (B, 5, 2h)
+        real = x.mask[:, :5, None]
+        got = torch.cat([ahead, reverse(back, x.lengths)], -1)[:, :5]
+        assert_close(got.where(real, 0), expected.where(real, 0))
+        total = total + (got.where(real, 0).square() * weigh).sum()
+        total_theirs = total_theirs + (expected.where(real, 0).square() * weigh).sum()
+        theirs.append(gru)
+    values = [s.values for s in inputs]
+    for got, expected in zip(
+        torch.autograd.grad(total, values, retain_graph=True),
+        torch.autograd.grad(total_theirs, values, retain_graph=True),
+        strict=True,
+    ):
+        assert_close(got, expected)
+    total.backward()
+    total_theirs.backward()
+    for i, gru in enumerate(theirs):
+        assert_close(ours.weight.grad[2 * i + 1].T, gru.weight_hh_l0_reverse.grad)
+        assert_close(ours.bias.grad[2 * i, 0], gru.bias_hh_l0.grad)
+        assert_close(ours.project[i].weight.grad[: 3 * h], gru.weight_ih_l0.grad)
+
+
+def test_the_recurrences_written_gradient_is_right() -> None:
+    draw = torch.Generator().manual_seed(0)
+    shapes = ((4, 2, 3, 6), (2, 2, 6), (2, 1, 6))  # T = 4, G = 2, B = 3, h = 2
+    arguments = [torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in shapes]
+    assert torch.autograd.gradcheck(GRUScan.apply, arguments)
+
+
+def test_bigrus_start_like_torchs() -> None:
+    h = 16
+    for parameter in BiGRUs([8], h).parameters():
+        assert 0.8 * h**-0.5 < parameter.abs().max() <= h**-0.5
+
+
+@pytest.mark.parametrize("junk", [0.0, 1e3])
+def test_bigrus_never_read_padding(junk: float) -> None:
+    grus = BiGRUs([3, 4], 5).double()
+    expected = grus([sequence(3, steps=5), sequence(4, steps=5)])
+    longer = grus([sequence(3, steps=9, junk=junk), sequence(4, steps=5, junk=junk)])
+    for outputs, others in zip(expected, longer, strict=True):
+        for one, other in zip(outputs, others, strict=True):
+            for row in range(3):
+                assert_close(one[row, : LENGTHS[row]], other[row, : LENGTHS[row]], rtol=0, atol=1e-12)
+
+
+def test_the_bottleneck_is_deterministic_in_evaluation_and_noisy_in_training() -> None:
+    net, x = Bottleneck(6, 4).double(), torch.randn(5, 6, dtype=torch.float64)
+    prediction, kl = net.eval()(x)
+    assert kl is None
+    assert torch.equal(prediction, net.decode(net.mean(net.hidden(x))).squeeze(-1))
+    noisy = net.train()
+    assert not torch.equal(noisy(x)[0], noisy(x)[0])
+
+
+def test_the_kl_term_is_torchs_mean_over_batch_and_dimensions() -> None:
+    net, x = Bottleneck(6, 4, log_var_bias=-1.5), torch.randn(5, 6)
+    hidden = net.hidden(x)
+    q = torch.distributions.Normal(net.mean(hidden), (0.5 * net.log_var(hidden)).exp())
+    expected = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).mean()
+    assert_close(net(x)[1], expected)
+
+
+def test_log_variance_starts_at_its_bias_and_is_clamped() -> None:
+    net = Bottleneck(6, 4, log_var_bias=-4.0)
+    assert torch.equal(net.log_var.bias, torch.full((4,), -4.0))
+    nn.init.constant_(net.log_var.bias, 1e4)
+    assert net(torch.zeros(2, 6))[1] < 0.5 * torch.tensor(4.0).exp() + 10
