@@ -46,7 +46,7 @@ class Memory:
 
 def run_config(model: str = "mcer", *overrides: str, epochs: int = 4, seed: int = 0) -> RunConfig:
     small = ("batch_size=8", f"max_epochs={epochs}", "text_mode=features", "lr_bert=1e-3") if model == "mcer" else ()
-    return configuration.build(model, "tiny", seed=seed, overrides=[*small, *overrides])
+    return configuration.build(model, "tiny", seed=seed, preset="default", overrides=[*small, *overrides])
 
 
 def run(data: Prepared, workdir: Path, config: RunConfig | None = None, **options: Any) -> tuple[Result, Memory]:
