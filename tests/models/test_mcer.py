@@ -1,0 +1,308 @@
+"""MCER's own parts; what every model keeps to (padding, neighbours, determinism, gradients, saving) is in contracts."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from msabench import checks, synthetic
+from msabench.contract import Batch, Output, State
+from msabench.errors import UsageError
+from msabench.models.mcer import MCER, MCERConfig
+from msabench.registry import Entry, get
+from msabench.train.optim import make_optimiser
+
+SMALL = MCERConfig(
+    lstm_audio=5, lstm_visual=6, out_audio=7, out_visual=9, d_f=12, d_text=4, d_audio=5, d_visual=6, d_z=3,
+    d=8, heads=2, d_c=6, dropout_lstm=0.0, dropout_unimodal=0.0, dropout_ffn=0.0, batch_size=12,
+)  # fmt: skip
+COMBINATIONS = [(), ("m_t",), ("m_a",), ("m_v",), ("m_t", "m_a"), ("m_t", "m_v"), ("m_a", "m_v"), ("m_t", "m_a", "m_v")]
+
+
+def build(seed: int = 0, **changes: Any) -> MCER:
+    torch.manual_seed(seed)
+    return MCER(dataclasses.replace(SMALL, **changes), synthetic.data_spec())
+
+
+def trained(epochs: int, **changes: Any) -> MCER:
+    model = build(**changes)
+    checks.train(model, epochs)
+    return model.train()
+
+
+def step(model: MCER, batch: Batch, epoch: int = 3, seed: int = 0) -> tuple[Output, dict[str, Tensor]]:
+    torch.manual_seed(seed)
+    output = model(batch)
+    return output, model.loss(output, batch, State(epoch, 5, 0))
+
+
+def test_it_is_registered_with_its_config() -> None:
+    assert get("mcer") == Entry("mcer", MCER, MCERConfig)
+
+
+def test_the_prediction_is_equations_3_to_5() -> None:
+    """Step 0 of the text, the LSTMs' last real states, one Linear, z = μ."""
+    model, batch = build().eval(), synthetic.samples(6)
+    x_t = model.text(batch.text)[:, 0]
+    x_a, x_v = model.audio(batch.audio)[1], model.visual(batch.visual)[1]
+    fused = model.fuse[0](torch.cat([x_t, x_a, x_v], -1)).relu()
+    hidden = model.bottleneck.hidden[0](fused).relu()
+    z = model.bottleneck.mean(hidden)
+    first, _, last = model.bottleneck.decode
+    output = model(batch)
+    assert_close(output.prediction, last(first(z).relu()).squeeze(-1))
+    assert output.extra == {}
+
+
+def test_evaluation_runs_the_multimodal_path_only() -> None:
+    model = build().eval()
+    for part in (model.unimodal, model.unimodal_bottleneck, model.cross, model.discriminate, model.mi):
+        for module in part.modules():
+            module.register_forward_hook(lambda *_: pytest.fail("evaluated what the prediction does not need"))
+    model(synthetic.samples(3))
+
+
+def test_a_cross_modal_head_reads_the_two_pairs_of_its_modality() -> None:
+    """h_p: t_av = [H_ta; H_tv], a_tv = [H_ta; H_av], v_ta = [H_tv; H_av]; eq. 17, 18."""
+    model, batch = build(), synthetic.samples(4)
+    pairs: dict[str, Tensor] = {}
+    model.cross.transform.register_forward_hook(lambda module, given, result: pairs.update(result[0]))
+    output = model(batch)
+    read = {"m_t": ("ta", "tv"), "m_a": ("ta", "av"), "m_v": ("tv", "av")}
+    for i, (head, (one, two)) in enumerate(read.items()):
+        h = model.cross.hidden[head](torch.cat([pairs[one], pairs[two]], -1)).relu()
+        assert_close(output.extra["representations"][:, -18:].split(6, 1)[i], h)
+        assert_close(output.extra["predictions"][:, 3 + i], model.cross.predict[head](h).squeeze(-1))
+
+
+def test_the_sequence_encoder_sees_the_whole_sequence_at_step_0() -> None:
+    model, batch = build(), synthetic.samples(4, shortest=3)
+    values = batch.audio.values.clone().requires_grad_()
+    changed = synthetic.replace(batch, {"audio": dataclasses.replace(batch.audio, values=values)})
+    pooled = []
+    model.cross.transform.register_forward_hook(lambda module, given, result: pooled.append(given[0]["a"].values))
+    model(changed)
+    pooled[0][:, 0].sum().backward()
+    assert (values.grad.abs().sum(-1) > 0).equal(batch.audio.mask)
+
+
+def test_loss_terms_are_equations_20_to_33_written_out() -> None:
+    """Weights tanh|y - y_m| per sample, sums over heads, KL by torch, Table III's factors."""
+    model, batch = trained(3), synthetic.samples(6)
+    output, terms = step(model, batch)
+    labels = torch.where(
+        model.memory.seen[batch.index, None], model.memory.generated[batch.index], batch.label[:, None]
+    )
+    gaps = []
+    for k in range(6):
+        y, truth = output.extra["predictions"][:, k], labels[:, k + 1]
+        each = [torch.tanh((t - m).abs()) * (p - t).abs() for p, t, m in zip(y, truth, batch.label, strict=True)]
+        gaps.append(sum(each) / len(each))
+    assert sum(gaps) > 0
+    normal = torch.distributions.Normal(0.0, 1.0)
+    widths = [12, 4, 5, 6]
+    kls = []
+    for net, h in zip(
+        [model.bottleneck, *model.unimodal_bottleneck.values()],
+        output.extra["representations"].split([*widths, 18], 1)[:4],
+        strict=True,
+    ):
+        hidden = net.hidden(h)
+        q = torch.distributions.Normal(net.mean(hidden), (net.log_var(hidden) / 2).exp())
+        kls.append(torch.distributions.kl_divergence(q, normal).mean())
+    vectors = {m: output.extra[f"x_{m}"] for m in "tav"}
+    expected = {
+        "m_task": sum((output.prediction - batch.label).abs()) / 6,
+        "s_task": sum(gaps[:3]),
+        "c_task": sum(gaps[3:]),
+        "m": 1.9 * 1e-3 * kls[0],
+        "avl": 0.001 * 1e-3 * sum(kls[1:]),
+        "dc": 0.05 * model.discriminate(output.extra["pooled"], torch.Generator())[0],
+        "mi": 0.1 * model.mi(vectors)[0],
+    }
+    assert list(terms) == list(expected)
+    for name, value in expected.items():
+        assert_close(terms[name], value, msg=name)
+
+
+def test_every_term_is_logged_unweighted_beside_what_a_reader_watches() -> None:
+    model = trained(3)
+    output, terms = step(model, synthetic.samples(6))
+    logs = model.logs(output)
+    factors = {"m": 1.9, "avl": 0.001, "dc": 0.05, "mi": 0.1}
+    for name, value in terms.items():
+        assert_close(factors.get(name, 1.0) * logs[f"unweighted.{name}"], value.detach())
+    shares = {"dc_accuracy", "alpha_near_zero", "labels_clamped"}
+    assert logs.keys() == shares | {f"unweighted.{name}" for name in terms}
+    assert all(0 <= logs[name] <= 1 for name in shares)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_until_epoch_3_unimodal_and_cross_modal_tasks_do_not_learn(epoch: int) -> None:
+    """A sample's labels change after its batch of epoch 2: the loss of epochs 1 and 2 weighs them with 0."""
+    model, batch = trained(epoch - 1), synthetic.samples(12)
+    _, terms = step(model, batch, epoch)
+    assert terms["s_task"] == 0
+    assert terms["c_task"] == 0
+    (terms["s_task"] + terms["c_task"]).backward()
+    assert not any(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_from_epoch_3_every_parameter_learns() -> None:
+    model = trained(2)
+    assert model.unused_parameters() == set()
+    sum(step(model, synthetic.samples(11))[1].values()).backward()  # odd: the signs of an L1 loss cannot cancel
+    still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert still == []
+
+
+def test_labels_change_after_the_batch_and_only_its_own() -> None:
+    model, batch = trained(1), synthetic.take(synthetic.samples(12), range(5))
+    before = model.memory.generated.clone()
+    output, _ = step(model, batch, epoch=2)
+    assert torch.equal(model.memory.generated, before)
+    model.after_batch(output, batch, State(2, 3, 0))
+    assert (model.memory.generated[:5, 1:] != before[:5, 1:]).any(1).all()
+    assert torch.equal(model.memory.generated[:5, 0], batch.label)
+    assert torch.equal(model.memory.generated[5:], before[5:])
+    assert_close(model.memory.features[:5], output.extra["representations"].detach())
+
+
+def test_generated_labels_are_stored_for_every_epoch() -> None:
+    model = trained(3)
+    arrays = model.after_epoch(State(3, 6, 0))
+    assert list(arrays) == ["labels_t", "labels_a", "labels_v", "labels_m_t", "labels_m_a", "labels_m_v"]
+    for values in arrays.values():
+        assert values.shape == (synthetic.N_TRAIN,)
+        assert abs(values[:12]).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("dropped", "parameters"),
+    [("m", None), ("avl", None), ("dc", "discriminate."), ("mi", "mi.")],
+)
+def test_a_loss_left_out_is_gone_with_its_parameters(dropped: str, parameters: str | None) -> None:
+    model = trained(3, without=(dropped,))
+    _, terms = step(model, synthetic.samples(7))
+    full = {name for name, _ in build().named_parameters()}
+    gone = full - {name for name, _ in model.named_parameters()}
+    assert {"m_task", "s_task", "c_task", "m", "avl", "dc", "mi"} - terms.keys() == {dropped}
+    assert gone == {name for name in full if parameters and name.startswith(parameters)}
+    sum(terms.values()).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("dropped", ["m", "avl"])
+def test_without_its_kl_term_z_stays_noisy(dropped: str) -> None:
+    model, batch = build(without=(dropped,)), synthetic.samples(6)
+    one, other = (step(model, batch, seed=seed)[0] for seed in (0, 1))
+    if dropped == "m":
+        assert not torch.equal(one.prediction, other.prediction)
+    else:
+        assert not torch.equal(one.extra["predictions"][:, :3], other.extra["predictions"][:, :3])
+
+
+@pytest.mark.parametrize("heads", COMBINATIONS, ids="+".join)
+def test_cross_modal_heads_that_are_off_are_not_built(heads: tuple[str, ...]) -> None:
+    model = trained(3, cross_modal=heads)
+    _, terms = step(model, synthetic.samples(7))
+    names = {name for name, _ in model.named_parameters()}
+    assert ("c_task" in terms) == ("dc" in terms) == bool(heads)
+    assert bool(heads) == any(name.startswith(("cross.", "discriminate.")) for name in names)
+    if heads:
+        assert set(model.cross.hidden) == set(heads)
+        pairs = {"m_t": "ta tv", "m_a": "ta av", "m_v": "tv av"}
+        assert set(model.cross.pairs) == {p for head in heads for p in pairs[head].split()}
+    sum(terms.values()).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert list(model.after_epoch(State(3, 6, 0)))[3:] == [f"labels_{head}" for head in heads]
+
+
+@pytest.mark.parametrize("check", ["padding", "saved", "determinism", "neighbours"])
+@pytest.mark.parametrize(
+    "changes", [{"group_size": 3}, {"layers": 3, "cross_modal": ("m_a",)}, {"cross_modal": ()}], ids=str
+)
+def test_the_contract_holds_for_other_configurations(check: str, changes: dict[str, Any]) -> None:
+    config = dataclasses.replace(SMALL, **changes)
+    checks.CHECKS[check](Entry("mcer", lambda _, data: MCER(config, data), MCERConfig))  # type: ignore[arg-type]
+
+
+def test_a_run_continued_from_its_state_dict_is_bit_equal() -> None:
+    """Labels, stored features, running sums and the queue go on where they stood."""
+    batches = [synthetic.take(synthetic.samples(12), rows) for rows in (range(5), range(5, 12))]
+
+    def run(model: MCER, optimiser: torch.optim.Optimizer, epochs: range) -> None:
+        for epoch in epochs:
+            checks.epoch(model, optimiser, batches, epoch)
+
+    unbroken, first, second = build(), build(), build(seed=9)
+    optimisers = [make_optimiser(model) for model in (unbroken, first, second)]
+    run(unbroken, optimisers[0], range(1, 6))
+    run(first, optimisers[1], range(1, 4))
+    second.load_state_dict(first.state_dict())
+    optimisers[2].load_state_dict(optimisers[1].state_dict())
+    run(second, optimisers[2], range(4, 6))
+    expected = unbroken.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in second.state_dict().items())
+
+
+def test_noise_does_not_depend_on_padding() -> None:
+    model, batch = build(), synthetic.samples(6)
+    longer = synthetic.pad(batch, 5, ("text", "audio", "visual"))
+    assert_close(step(model, batch)[0].prediction, step(model, longer)[0].prediction)
+
+
+def test_optimiser_groups_are_table_iiis() -> None:
+    class Named(synthetic.TinyEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.LayerNorm = torch.nn.LayerNorm(2)
+
+    config = dataclasses.replace(SMALL, weight_decay=0.01)
+    model = MCER(config, dataclasses.replace(synthetic.data_spec(), make_text_encoder=Named))
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = [(g["lr"], g["weight_decay"], {names[id(p)] for p in g["params"]}) for g in model.parameter_groups()]
+    text = {"text.embed.weight", "text.mix.weight"}
+    assert groups[0] == (4.5e-5, 0.01, text)
+    assert groups[1] == (4.5e-5, 0.0, {"text.mix.bias", "text.LayerNorm.weight", "text.LayerNorm.bias"})
+    assert groups[2][:2] == (9e-4, 0.01)
+    assert all(name.startswith("audio.") for name in groups[2][2])
+    assert groups[3][0] == 6e-3
+    assert all(name.startswith("visual.") for name in groups[3][2])
+    assert groups[4][0] == 7e-4
+    assert sum(len(group[2]) for group in groups) == len(names)
+    make_optimiser(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"without": ("mii",)}, "without has no 'mii'. Did you mean 'mi'"),
+        ({"cross_modal": ("m_x",)}, "cross_modal has no 'm_x'"),
+        ({"d": 41}, "d=41, heads=5"),
+        ({"d": 45, "heads": 5}, "d must be even"),
+        ({"d": 42, "heads": 5}, "divisible by heads"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
+        ({"group_size": 0}, "group_size must be at least 1"),
+        ({"dropout_ffn": 1.0}, r"dropout_ffn must be in \[0, 1\)"),
+        ({"mi_reduction": "max"}, "'mean' or 'sum', got 'max'"),
+        ({"lr": 1e-4}, "set lr_bert, lr_audio"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_clear_words(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        MCERConfig(**changes)
+
+
+def test_two_spellings_of_one_ablation_are_one_configuration() -> None:
+    assert MCERConfig(without=("mi", "m", "m")) == MCERConfig(without=("m", "mi"))  # type: ignore[comparison-overlap]
+    assert MCERConfig(cross_modal=("m_v", "m_t")).cross_modal == ("m_t", "m_v")
+
+
+def test_a_run_whose_best_epoch_is_early_says_so() -> None:
+    model = build()
+    assert "not begun to learn" in model.notes(2)[0]
+    assert model.notes(3) == ()
