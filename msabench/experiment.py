@@ -169,8 +169,12 @@ def _run(config: RunConfig, recorder: RunRecorder, body: Callable[[], dict[str, 
     experiment = _experiment(config)
 
     @experiment.main
-    def train() -> dict[str, Any]:
-        return body()
+    def train(_run: Any) -> dict[str, Any]:
+        try:
+            return body()
+        except BaseException:
+            _run._get_captured_output()  # Sacred itself loses the last of the log unless a run ends well
+            raise
 
     experiment.observers.append(recorder)
     # "sys" captures what Python writes; "fd" would also keep every redraw of the bar.

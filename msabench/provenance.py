@@ -50,8 +50,8 @@ def sources(model: str) -> dict[str, bytes]:
 def code_version(model: str) -> str:
     """sha256 over `sources`: part of a run's identity, so that changed code means another run."""
     digest = hashlib.sha256()
-    for path, content in sources(model).items():
-        name = path.removeprefix("msabench/")  # a wheel has models/ below msabench/
+    # A wheel has models/ below msabench/.
+    for name, content in sorted((path.removeprefix("msabench/"), code) for path, code in sources(model).items()):
         same_everywhere = content.replace(b"\r\n", b"\n")  # git on Windows changes line ends
         digest.update(f"{name}\0{hashlib.sha256(same_everywhere).hexdigest()}\n".encode())
     return digest.hexdigest()

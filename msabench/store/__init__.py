@@ -30,6 +30,8 @@ def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False
 
         connect(url_or_path).close()  # a server may be down for now, a mistyped address never comes back
         return ReplicatingStore(results_dir / "runs.db", url_or_path)
+    if url_or_path is not None and "://" in url_or_path:
+        raise UsageError(f"--store {redact(url_or_path)}: expected mongodb://…, mongodb+srv://…, a folder or a file.")
     return open_local(Path(url_or_path) if url_or_path is not None else results_dir)
 
 
@@ -37,8 +39,6 @@ def open_local(place: Path) -> SqliteRunStore:
     """The store in a file, or in the folder's runs.db; made when absent."""
     from msabench.store.sqlite import SqliteRunStore
 
-    if "://" in str(place) or re.match(r"\w+:/", str(place)):
-        raise UsageError(f"--store {redact(str(place))}: expected mongodb://…, mongodb+srv://…, a folder or a file.")
     return SqliteRunStore(place if place.suffix in (".db", ".sqlite") else place / "runs.db")
 
 

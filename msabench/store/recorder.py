@@ -36,7 +36,7 @@ class RunRecorder:
         self._id = resumed
         self._resumed = resumed is not None
         self._log_before = ""
-        self._info: dict[str, Any] = {}
+        self._sent: tuple[dict[str, Any], Any] | None = None  # Sacred's info and result, as last stored
         self._resources: list[list[str]] = []
 
     @property
@@ -96,12 +96,9 @@ class RunRecorder:
     def heartbeat_event(self, info: dict[str, Any], captured_out: str, beat_time: datetime, result: Any) -> None:
         """A heartbeat that is not stored is no reason to stop training, nor to stop sending heartbeats."""
         changes: dict[str, Any] = {"heartbeat": beat_time, "captured_out": self._log_before + captured_out}
-        known = self._info
-        self._info = copy.deepcopy(info)  # other observers write into the same dict
-        if self._info != known:
-            changes["info"] = self._with_about()
-        if result is not None:
-            changes["result"] = result
+        if (info, result) != self._sent:
+            self._sent = copy.deepcopy((info, result))  # other observers write into the same dict
+            changes |= {"info": self._with_about(), "result": result}
         try:
             self.store.update(self.run_id, changes)
         except Exception as error:  # Sacred would never call this observer again
@@ -142,7 +139,7 @@ class RunRecorder:
     # ---- inside
 
     def _with_about(self) -> dict[str, Any]:
-        return documents.clean({**self._info, "msabench": self.about})
+        return documents.clean({**(self._sent[0] if self._sent else {}), "msabench": self.about})
 
     def _end(self, changes: dict[str, Any]) -> None:
         try:

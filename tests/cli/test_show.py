@@ -1,0 +1,109 @@
+"""`list runs` and `show RUN`: what they print of a store."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+from run_stores import run_document
+
+from msabench.cli import show
+from msabench.errors import StoreError, UsageError
+from msabench.store import open_local
+from msabench.store.protocol import Point
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Run 1 is done, run 2 failed, run 3 was interrupted after an epoch."""
+    store = open_local(tmp_path)
+    environment = {"host": "here", "git_commit": "abc123", "git_dirty": True, "packages": {"torch": "2.13"}}
+    info = {"uuid": "u", "key": "k", "environment": environment, "notes": ["2 empty sentences"]}
+    done = store.begin(run_document(info={"msabench": info}))
+    for epoch in range(1, 5):
+        store.log_metrics(done, [Point("valid.mae", epoch, 5.0 - epoch)])
+    store.add_artifact(done, "predictions.csv", b"")
+    store.update(done, {"captured_out": "".join(f"line {i}\n" for i in range(30))})
+    store.finish(done, {"test": {"mae": 0.71234567}, "epochs": 4})
+    store.fail(store.begin(run_document("tfn", seed=1)), "FAILED", ["Traceback …\n", "ValueError: too hot\n"])
+    stopped = store.begin(run_document("tfn", seed=2))
+    store.log_metrics(stopped, [Point("valid.mae", 1, 1.0)])
+    store.fail(stopped, "INTERRUPTED", [])
+    store.close()
+    return tmp_path
+
+
+def printed(results: Path, capsys: pytest.CaptureFixture[str], *filters: str) -> list[str]:
+    assert show.list_runs(Namespace(filters=list(filters), store=None, results=results)) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def shown(results: Path, capsys: pytest.CaptureFixture[str], run: int, log: bool = False) -> str:
+    assert show.run(Namespace(run=run, store=None, results=results, log=log)) == 0
+    return capsys.readouterr().out
+
+
+def test_list_runs_is_a_table_with_one_line_per_run(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(results, capsys)
+    assert " ".join(lines[0].split()) == "run status model dataset seed test MAE epochs started duration"
+    assert lines[2].split()[:7] == ["1", "COMPLETED", "mcer", "mosi", "0", "0.7123", "4"]
+    assert [line.split()[1] for line in lines[2:]] == ["COMPLETED", "FAILED", "INTERRUPTED"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "ids"),
+    [(["model=tfn"], "23"), (["status=failed"], "2"), (["seed=2", "model=tfn"], "3"), (["seed=9"], "")],
+)
+def test_list_runs_filters(results: Path, capsys: pytest.CaptureFixture[str], filters: list[str], ids: str) -> None:
+    lines = printed(results, capsys, *filters)
+    assert [line.split()[0] for line in lines[2:]] == list(ids)
+    assert ids or lines == [f"no runs with {filters[0]} in {results / 'runs.db'}"]
+
+
+@pytest.mark.parametrize("word", ["mcer", "seed=one", "colour=red"])
+def test_a_filter_that_is_none_is_wrong_usage(results: Path, capsys: pytest.CaptureFixture[str], word: str) -> None:
+    with pytest.raises(UsageError):
+        printed(results, capsys, word)
+
+
+def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(results, capsys, 1)
+    for expected in (
+        "run 1: mcer on mosi, seed 0, COMPLETED",
+        "test.mae  0.712346",
+        "abc123, with changes",
+        "torch 2.13",
+        "valid.mae  █▆▃▁  4 → 1 (epoch 4)",
+        "predictions.csv",
+        "2 empty sentences",
+        "the last 20 of 30 lines",
+        "line 29",
+    ):
+        assert expected in text
+    assert "line 9\n" not in text
+
+
+def test_show_says_why_a_run_failed_and_how_an_interrupted_one_goes_on(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "why it failed\n  Traceback …\n  ValueError: too hot" in shown(results, capsys, 2)
+    assert "stopped after epoch 1; the same command with --resume" in shown(results, capsys, 3)
+
+
+def test_show_log_prints_the_whole_log(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(results, capsys, 1, log=True).split("\n")[:30] == [f"line {i}" for i in range(30)]
+
+
+def test_a_run_that_is_not_there_is_an_error(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(StoreError, match="has no run 9"):
+        shown(results, capsys, 9)
+
+
+def test_a_curve_is_as_wide_as_asked_and_shows_gaps_and_constants() -> None:
+    assert len(show.sparkline([float(i) for i in range(1000)])) == 40
+    assert show.sparkline([1.0, 1.0]) == "▁▁"
+    assert show.sparkline([float("nan")]) == " "
+    assert show.sparkline([]) == ""

@@ -1,0 +1,178 @@
+"""A replica never stands in training's way and misses nothing in the end. Over real TCP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from run_stores import Server, own_server, run_document
+
+from msabench.store import open_local, open_store, replica
+from msabench.store.mongo import MongoRunStore
+from msabench.store.protocol import Point
+from msabench.store.replica import ReplicatingStore, sync
+from msabench.store.sqlite import SqliteRunStore
+
+NOWHERE = "mongodb://ada:secret@127.0.0.1:1/x"
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "PAUSE", 0.05)
+    monkeypatch.setattr(replica, "LONGEST_PAUSE", 0.2)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, to kill."""
+    server = own_server(tmp_path)
+    yield server
+    server.kill()
+
+
+def train(
+    store: SqliteRunStore, seed: int = 0, epochs: int = 3, between: Callable[[int], None] = lambda e: None
+) -> int:
+    run_id = store.begin(run_document(seed=seed), {"a.py": b"source"})
+    for epoch in range(1, epochs + 1):
+        store.log_metrics(run_id, [Point("valid.mae", epoch, 1 / epoch), Point("nan", epoch, float("nan"))])
+        between(epoch)
+    store.add_artifact(run_id, "predictions.csv", b"id,prediction\n")
+    store.update(run_id, {"captured_out": "a log"})
+    store.finish(run_id, {"test": {"mae": 0.7}, "epochs": epochs})
+    return run_id
+
+
+def assert_equal(local: SqliteRunStore, remote: MongoRunStore) -> None:
+    assert len(local.find()) == len(remote.find())
+    for uuid, run in {run.uuid: run for run in local.find()}.items():
+        found = remote.locate(uuid)
+        assert found is not None
+        theirs, ours = remote.document(found[0]), local.document(run.id)
+        del theirs["info"]["msabench"]["revision"]
+        assert {**theirs, "_id": 0} == {**ours, "_id": 0}
+        assert str(remote.metrics(found[0])) == str(local.metrics(run.id))  # as text: NaN equals itself
+        assert [remote.artifact(found[0], n) for n in local.artifacts(run.id)] == [
+            local.artifact(run.id, n) for n in local.artifacts(run.id)
+        ]
+
+
+def test_what_is_stored_locally_is_in_mongodb_when_the_store_is_closed(tmp_path: Path, mongo_url: str) -> None:
+    lines: list[str] = []
+    store = ReplicatingStore(tmp_path / "runs.db", mongo_url, say=lines.append)
+    for seed in (0, 1):
+        train(store, seed)
+    store.close()
+    assert_equal(open_local(tmp_path), MongoRunStore(mongo_url))
+    assert lines == []
+
+
+def test_an_epoch_reaches_mongodb_while_the_run_goes_on(tmp_path: Path, mongo_url: str) -> None:
+    remote = MongoRunStore(mongo_url)
+
+    def wait(epoch: int) -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if remote.find() and len(remote.metrics(1).get("valid.mae", [])) == epoch:
+                assert remote.load(1).status == "RUNNING"
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"epoch {epoch} did not arrive")
+
+    store = ReplicatingStore(tmp_path / "runs.db", mongo_url)
+    train(store, between=wait)
+    store.close()
+
+
+def test_a_server_that_is_down_from_the_start_costs_two_lines_and_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msabench.store.mongo.PATIENCE_MS", 200)
+    lines: list[str] = []
+    store = ReplicatingStore(tmp_path / "runs.db", NOWHERE, say=lines.append)
+    started = time.monotonic()
+    run_id = train(store)
+    assert time.monotonic() - started < 2
+    while not lines and time.monotonic() - started < 10:
+        time.sleep(0.02)
+    store.close()
+    assert open_local(tmp_path).load(run_id).status == "COMPLETED"
+    assert len(lines) == 2
+    assert "MongoDB does not answer" in lines[0]
+    assert "1 run not yet in MongoDB" in lines[1]
+    assert "msabench sync mongodb://ada:***@127.0.0.1:1/x" in lines[1]
+    assert "secret" not in (tmp_path / "runs.db").read_bytes().decode("latin-1") + "".join(lines)
+
+
+def test_a_server_that_is_killed_in_mid_run_and_comes_back_gets_everything(tmp_path: Path, server: Server) -> None:
+    lines: list[str] = []
+    store = ReplicatingStore(tmp_path / "runs.db", f"{server.url}/x", say=lines.append)
+
+    def between(epoch: int) -> None:
+        time.sleep(0.3)
+        if epoch == 2:
+            server.kill()
+        if epoch == 4:
+            server.start()
+
+    train(store, epochs=6, between=between)
+    store.close(timeout=30)
+    assert_equal(open_local(tmp_path), MongoRunStore(f"{server.url}/x"))
+    assert not any("not yet in MongoDB" in line for line in lines)
+
+
+def test_what_waited_is_sent_by_the_next_command(tmp_path: Path, server: Server) -> None:
+    server.kill()
+    store = ReplicatingStore(tmp_path / "runs.db", f"{server.url}/x", say=lambda line: None)
+    train(store)
+    store.close(timeout=0.1)
+    server.start()
+    ReplicatingStore(tmp_path / "runs.db", f"{server.url}/x").close(timeout=30)
+    assert_equal(open_local(tmp_path), MongoRunStore(f"{server.url}/x"))
+
+
+def test_sync_sends_what_is_missing_and_doing_it_again_changes_nothing(tmp_path: Path, mongo_url: str) -> None:
+    local, remote = open_local(tmp_path), MongoRunStore(mongo_url)
+    first = train(local)
+    assert str(sync(local, mongo_url)).endswith("1 run sent, 0 already there")
+    train(local, seed=1)
+    local.update(first, {"status": "OVERWRITTEN"})
+    assert (sync(local, mongo_url).sent, sync(local, mongo_url).sent) == (2, 0)
+    assert_equal(local, remote)
+    remote.delete(1)  # what is lost there comes again
+    sync(local, mongo_url)
+    assert_equal(local, remote)
+
+
+def test_two_machines_runs_of_one_number_both_reach_mongodb(tmp_path: Path, mongo_url: str) -> None:
+    stores = [open_local(tmp_path / machine) for machine in "ab"]
+    for store in stores:
+        train(store)
+        sync(store, mongo_url)
+    uuids = {run.uuid for store in stores for run in store.find()}
+    assert {run.uuid for run in MongoRunStore(mongo_url).find()} == uuids
+    assert len(uuids) == 2
+
+
+def test_a_send_that_breaks_off_looks_unfinished_and_is_completed_by_the_next(
+    tmp_path: Path, mongo_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, remote = open_local(tmp_path), MongoRunStore(mongo_url)
+    run_id = train(local)
+    for broken in ("add_artifact", "log_metrics", "update"):
+        with monkeypatch.context() as patch:
+            patch.setattr(remote, broken, lambda *args: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                replica.push(local, remote, run_id)
+        assert [run.status for run in remote.find()] == ["RUNNING"]
+    replica.push(local, remote, run_id)
+    assert_equal(local, remote)
+
+
+def test_a_command_that_runs_writes_locally_and_one_that_reads_asks_mongodb(tmp_path: Path, mongo_url: str) -> None:
+    writing, reading = open_store(mongo_url, tmp_path), open_store(mongo_url, tmp_path, read=True)
+    assert isinstance(writing, SqliteRunStore)
+    assert isinstance(reading, MongoRunStore)
+    writing.close()

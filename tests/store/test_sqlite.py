@@ -1,0 +1,173 @@
+"""The embedded store's file: many writers, kills, damage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from run_stores import run_document
+
+from msabench.errors import StoreError, UsageError
+from msabench.store import open_store
+from msabench.store.protocol import Point
+from msabench.store.sqlite import SqliteRunStore
+
+TESTS = Path(__file__).resolve().parents[1]
+WRITER = f"""
+import sys; sys.path.insert(0, {str(TESTS)!r})
+from pathlib import Path
+from run_stores import run_document
+from msabench.store.protocol import Point
+from msabench.store.sqlite import SqliteRunStore
+store = SqliteRunStore(Path(sys.argv[1]))
+for seed in range(int(sys.argv[2])):
+    run = store.begin(run_document(seed=seed), {{"a.py": b"1"}})
+    for epoch in (1, 2):
+        store.log_metrics(run, [Point(name, epoch, 0.5) for name in "abcde"])
+    store.finish(run, {{"epochs": 2}})
+    print(run, flush=True)
+"""
+
+
+def writer(path: Path, runs: int) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(runs)], stdout=subprocess.PIPE, text=True)
+
+
+def test_four_processes_that_make_the_store_and_write_at_once_lose_and_double_no_run(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "runs.db"
+    writers = [writer(path, 10) for _ in range(4)]
+    printed = [int(line) for process in writers for line in process.communicate(timeout=60)[0].split()]
+    assert [process.returncode for process in writers] == [0] * 4
+    assert sorted(printed) == list(range(1, 41))
+    store = SqliteRunStore(path)
+    assert [(run.id, run.status) for run in store.find()] == [(i, "COMPLETED") for i in range(1, 41)]
+    assert all(len(curve) == 2 for i in printed for curve in store.metrics(i).values())
+
+
+def test_threads_write_and_read_at_once(tmp_path: Path) -> None:
+    store = SqliteRunStore(tmp_path / "runs.db")
+
+    def one(seed: int) -> int:
+        run_id = store.begin(run_document(seed=seed))
+        store.log_metrics(run_id, [Point("a", 1, seed)])
+        return run_id if store.metrics(run_id) == {"a": [(1, seed)]} else -1
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(one, range(20))) == list(range(1, 21))
+
+
+def test_a_killed_writer_leaves_a_readable_store_with_all_that_it_had_finished(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    for _ in range(3):
+        process = writer(path, 10_000)
+        assert process.stdout is not None
+        finished = [int(process.stdout.readline()) for _ in range(5)]
+        time.sleep(0.03)
+        process.send_signal(signal.SIGKILL)
+        finished += [int(line) for line in process.communicate()[0].split()]
+        store = SqliteRunStore(path)
+        assert {run.id for run in store.find(status="COMPLETED")} >= set(finished)
+        store.close()
+        with sqlite3.connect(path) as db:
+            assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    store = SqliteRunStore(tmp_path / "runs.db")
+    run_id = store.begin(run_document())
+    before = store.revision(run_id)
+    with pytest.raises(StoreError):
+        store.log_metrics(run_id, [Point("a", 1, 1.0), Point(None, 1, 1.0)])  # type: ignore[arg-type]
+    assert (store.metrics(run_id), store.revision(run_id)) == ({}, before)
+
+
+def test_files_of_equal_content_are_stored_once(tmp_path: Path) -> None:
+    store = SqliteRunStore(tmp_path / "runs.db")
+    for _ in range(3):
+        run_id = store.begin(run_document(), {"a.py": b"source"})
+        store.add_artifact(run_id, "weights", b"artifact")
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT count(*) FROM files").fetchone() == (2,)
+    store.delete(run_id)
+    assert store.artifact(1, "weights") == b"artifact"
+
+
+def test_ten_thousand_runs_are_found_within_a_second(tmp_path: Path) -> None:
+    store = SqliteRunStore(tmp_path / "runs.db")
+    store.finish(store.begin(run_document(), {"a.py": b"x" * 10_000}), {"test": {"mae": 0.7}, "epochs": 3})
+    with sqlite3.connect(store.path) as db:
+        same = "key, model, dataset, seed, status, start_time, stop_time, heartbeat, revision, summary, rest"
+        for _ in range(9_999):
+            db.execute(f"INSERT INTO runs (uuid, {same}) SELECT ?, {same} FROM runs WHERE id = 1", (str(uuid.uuid4()),))
+    started = time.perf_counter()
+    assert len(store.find(dataset="mosi", status="COMPLETED")) == 10_000
+    assert time.perf_counter() - started < 1.0
+
+
+def test_a_file_that_is_no_database_is_named_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "runs.db").write_bytes(b"this is not a database" * 100)
+    with pytest.raises(StoreError, match=r"runs\.db: this is not a readable run store .* Move the file away"):
+        open_store(None, tmp_path)
+
+
+def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    store = SqliteRunStore(path)
+    for seed in range(20):
+        store.begin(run_document(seed=seed), {"a.py": bytes(5000)})
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="not a readable run store"):
+        SqliteRunStore(path).find()
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    SqliteRunStore(tmp_path / "runs.db").close()
+    with sqlite3.connect(tmp_path / "runs.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match=r"newer msabench \(schema 99"):
+        open_store(None, tmp_path)
+
+
+def test_a_store_that_stays_locked_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("msabench.store.sqlite.BUSY", 0.1)
+    store = SqliteRunStore(tmp_path / "runs.db")
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="another process has kept the run store locked"):
+        store.begin(run_document())
+    other.execute("ROLLBACK")
+    assert store.begin(run_document()) == 1
+    other.close()
+
+
+def test_a_place_that_cannot_be_a_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/results/runs\.db: the run store cannot be opened or written"):
+        open_store(None, tmp_path / "file" / "results")
+
+
+def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
+    store = SqliteRunStore(tmp_path / "runs.db")
+    pages = store._connection().execute("PRAGMA page_count").fetchone()[0]
+    store._connection().execute(f"PRAGMA max_page_count = {pages}")  # SQLite then reports what a full disk does
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.begin(run_document(), {"a.py": bytes(100_000)})
+    assert store.find() == []
+
+
+@pytest.mark.parametrize("address", ["mysql://user:secret@host/db", "http://host"])
+def test_an_address_of_another_database_is_wrong_usage_and_shows_no_password(tmp_path: Path, address: str) -> None:
+    with pytest.raises(UsageError, match="expected mongodb://") as error:
+        open_store(address, tmp_path)
+    assert "secret" not in str(error.value)
