@@ -32,7 +32,7 @@ IRONIC, IRONIC_TONE = 1 / 8, -0.25  # how often, and what the words then count
 MEAN_TONE = 1 - IRONIC * (1 - IRONIC_TONE)
 SHARES["irony"] = SHARES["words"] * ((1 - IRONIC * (1 - IRONIC_TONE**2)) / MEAN_TONE**2 - 1)
 
-# Which parts an observer sees. Irony is heard in audio; "additive" hears everything but combines nothing.
+# Which parts an observer sees. Irony is heard in audio; "no_irony" misses just that.
 OBSERVERS: dict[str, frozenset[str]] = {
     "text": frozenset({"words"}),
     "audio": frozenset({"voice", "irony"}),
