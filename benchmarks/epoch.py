@@ -104,9 +104,9 @@ def measure(model_name: str, data: Prepared, overrides: list[str], limit: int | 
     wall = time.perf_counter() - start
     all_steps = int(data.splits["train"].steps.sum())
     scale = max(1.0, all_steps / timed.steps)
+    parts = {f"% {name}": 100 * value / wall for name, value in sorted(clock.seconds.items(), key=lambda x: -x[1])}
     start = time.perf_counter()
     predict(model, data, "valid", device)
-    parts = {f"% {name}": 100 * value / wall for name, value in sorted(clock.seconds.items(), key=lambda x: -x[1])}
     return {
         "train s/epoch": wall * scale,
         "samples/s": timed.samples / wall,

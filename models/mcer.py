@@ -149,7 +149,8 @@ class MCER(Model):
             if "dc" not in c.without:
                 self.discriminate = Discriminators(len(self.cross.pairs), c.d, c.layers, c.group_size)
         if "mi" not in c.without:
-            self.mi = MutualInformation(outs, tuple(combinations(outs, 2)), c.batch_size, c.mi_reduction)
+            largest = c.batch_size + 1  # a lone last sample joins the batch before it
+            self.mi = MutualInformation(outs, tuple(combinations(outs, 2)), largest, c.mi_reduction)
         heads = sizes | dict.fromkeys(c.cross_modal, c.d_c)
         self.memory = LabelMemory(data.n_train, {"m": c.d_f} | heads, data.label_range)
 

@@ -30,10 +30,16 @@ class TrainConfig:
     accumulate: int = 1  # batches whose averaged gradient makes one step; the last, incomplete group counts too
     clip_norm: float | None = None
     clip_value: float | None = None
+    optimiser: Literal["adam", "adamw"] = "adam"  # weight decay is a model's own: see its parameter groups
+    schedule: Literal["constant", "warmup", "plateau", "step"] = "constant"
+    warmup: float = 0.1  # schedule=warmup: the share of all steps in which rates rise; then they fall to 0, linearly
+    schedule_patience: int = 10  # plateau: epochs without a better validation MAE before rates fall
+    schedule_epochs: int = 60  # step: epochs between two falls
+    schedule_factor: float = 0.1  # plateau, step: what a fall multiplies rates by
     standardise: bool = True  # audio and visual features, by the train split's real steps
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_epochs", "patience", "accumulate"):
+        for name in ("batch_size", "max_epochs", "patience", "accumulate", "schedule_epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
 
@@ -155,7 +161,7 @@ def _parse(value: Any, hint: Any, default: Any) -> Any:
         unknown = [k for k in value if k not in {f.name for f in fields(default)}]
         if unknown:
             raise UsageError(f"no field {unknown[0]!r} in {type(default).__name__}.")
-        return asdict(default) | dict(value)  # type: ignore[call-overload]
+        return asdict(typing.cast(Any, default)) | dict(value)
     if isinstance(value, str):
         if value.lower() in ("none", "null") and type(None) in typing.get_args(hint):
             return None

@@ -29,6 +29,6 @@ class StoreError(MsabenchError):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """" Did you mean 'mcer'?" for the closest known name, or "" when none is close."""
+    """ " Did you mean 'mcer'?" for the closest known name, or "" when none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -82,7 +82,7 @@ def execute(
     and whatever `train` raises, after the run was stored as FAILED. Ctrl-C, SIGTERM and SIGHUP end a run as
     INTERRUPTED. An epoch's metrics are on disk before the next one begins.
     """
-    key = config.key(data.fingerprint, provenance.code_version(config.model))
+    key = config.key(data.identity, provenance.code_version(config.model))
     done = _completed(store, key)
     if done and not overwrite:
         return Outcome("skipped", done[-1].id, key, dict(done[-1].result or {}))
@@ -104,6 +104,9 @@ def execute(
             "data": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
+                "source": data.source,
+                "truth": data.truth,
+                "scales": data.statistics,
                 "splits": {name: len(split) for name, split in data.splits.items()},
             },
             "notes": list(data.notes),
@@ -132,6 +135,7 @@ def execute(
 
         outcome = _run(config, recorder, body, key)
         if outcome.status == "completed":
+            (workdir / "last.pt").unlink(missing_ok=True)  # now that the result is stored; best.pt stays
             for old in done:
                 _mark_overwritten(store, old, outcome.run_id)
         return outcome

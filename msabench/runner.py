@@ -13,6 +13,7 @@ from tabulate import tabulate
 from msabench import config as configuration
 from msabench.data import load
 from msabench.data.batching import prepare
+from msabench.data.find import card
 from msabench.errors import UsageError
 from msabench.experiment import Outcome, execute
 from msabench.metrics import METRICS
@@ -40,6 +41,7 @@ def run(
     progress: bool = True,
 ) -> int:
     """Runs each seed and prints what came out. Returns the exit code: 0, or 130 when the user stopped it."""
+    card(dataset)  # before all else: a misspelt name is said as such
     overrides = list(overrides)
     first = configuration.build(model, dataset, seed=seeds[0], preset=preset, overrides=overrides)
     target = resolve_device(device)
@@ -95,7 +97,7 @@ def summary(seeds: list[int], outcomes: list[Outcome]) -> str:
     names = [name for name in METRICS if all(name in o.result["test"] for o in outcomes)]
     values = np.array([[o.result["test"][name] for name in names] for o in outcomes])  # (seeds, metrics)
     scale = np.array([100.0 if METRICS[name].percent else 1.0 for name in names])
-    digits = [1 if METRICS[name].percent else 3 for name in names]
+    digits = [2 if METRICS[name].percent else 3 for name in names]
     rows = [
         [f"seed {seed}", f"run {o.run_id}", *(f"{v:.{d}f}" for v, d in zip(row * scale, digits, strict=True))]
         for seed, o, row in zip(seeds, outcomes, values, strict=True)

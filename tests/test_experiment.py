@@ -28,6 +28,10 @@ from msabench.store.sqlite import SqliteRunStore
 DATA: Any = SimpleNamespace(
     name="mosi-sim",
     fingerprint="f" * 64,
+    identity="f" * 64 + "/e",
+    source="made up",
+    truth={},
+    statistics={},
     notes=("2 empty sentences",),
     setting={"text_encoder": "minilm"},
     splits={"train": range(8), "valid": range(2), "test": range(2)},

@@ -49,7 +49,9 @@ def test_the_installed_command_lists_the_models(wheel: Path, tmp_path: Path) -> 
     found = subprocess.run(where, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True).stdout
     assert found.strip() == str(site / "msabench" / "models")
     script = site / "bin" / "msabench"
-    done = subprocess.run([str(script), "list", "models"], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        [str(script), "list", "models"], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "mcer" in done.stdout
     assert "0.699" in done.stdout  # MCER's published MOSI MAE: the YAML is there

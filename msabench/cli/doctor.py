@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 from msabench.cli.options import add_data_dir, add_store
 
@@ -68,12 +70,16 @@ def encoders(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def data(args: argparse.Namespace) -> Iterator[Finding]:
-    from msabench.data import load
-
     for name in ("mosi", "mosei"):
-        ok, found = _attempt(lambda name=name: load(name, args.data_dir, allow_sim=False).source)
+        ok, found = _attempt(partial(_source, name, args.data_dir))
         what = f"dataset {name}: {found}" if ok else f"dataset {name}: not found (runs use {name}-sim)"
         yield ok, what, "put the field's pickles under ./data or name their folder with --data-dir or $MSABENCH_DATA"
+
+
+def _source(name: str, data_dir: Path | None) -> str:
+    from msabench.data import load
+
+    return load(name, data_dir, allow_sim=False).source
 
 
 def store(args: argparse.Namespace) -> Iterator[Finding]:

@@ -8,7 +8,9 @@ import argparse
 def register(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("encoder", help="fetch a text encoder")
     actions = command.add_subparsers(metavar="ACTION", required=True)
-    fetch = actions.add_parser("fetch", help="download a text encoder from the Hugging Face hub, e.g. bert-base-uncased")
+    fetch = actions.add_parser(
+        "fetch", help="download a text encoder from the Hugging Face hub, e.g. bert-base-uncased"
+    )
     fetch.add_argument("name")
     fetch.set_defaults(handler=run)
 

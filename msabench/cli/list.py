@@ -23,7 +23,8 @@ def register(commands: argparse._SubParsersAction) -> None:
 def list_models(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
-    from msabench import published, registry
+    import msabench.published as published
+    from msabench import registry
 
     best = {
         (result.model, result.dataset): result.metrics["mae"]

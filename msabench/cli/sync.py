@@ -14,8 +14,8 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msabench.store import open_store
+    from msabench.store import open_local
     from msabench.store.replica import sync
 
-    print(sync(open_store(None, args.results), args.uri))
+    print(sync(open_local(args.results), args.uri))
     return 0

@@ -58,6 +58,7 @@ class Prepared:
 
     name: str
     fingerprint: str  # the dataset's
+    source: str  # the file it came from, or how it was simulated
     notes: tuple[str, ...]
     truth: dict[str, float]
     setting: dict[str, Any]  # what the rows of one table must share
@@ -93,6 +94,11 @@ class Prepared:
             raise ValueError(f"split {split!r} has {self.n(split)} samples, got {len(labels)} labels")
         changed = dataclasses.replace(self.splits[split], labels=np.asarray(labels, np.float32))
         return dataclasses.replace(self, splits={**self.splits, split: changed})
+
+    @property
+    def identity(self) -> str:
+        """What a run's key holds of its data: the dataset's content and the text encoder's weights."""
+        return f"{self.fingerprint}/{self.encoder_source.fingerprint if self.encoder_source else ''}"
 
     @property
     def statistics(self) -> dict[str, dict[str, list[float]]]:
@@ -161,6 +167,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
     return Prepared(
         name=dataset.name,
         fingerprint=dataset.fingerprint,
+        source=dataset.source,
         notes=(*dataset.notes, str(source)) if source and source.random else dataset.notes,
         truth=dataset.truth,
         setting={

@@ -30,7 +30,7 @@ from msabench.errors import MsabenchError
 from msabench.seeds import derive, stream
 from msabench.train import checkpoint
 from msabench.train.memory import peak_memory_mib
-from msabench.train.optim import make_optimiser
+from msabench.train.optim import Schedule, make_optimiser
 from msabench.train.progress import Progress
 
 log = logging.getLogger("msabench")
@@ -117,8 +117,9 @@ def train(
             if stop:
                 seconds = before + time.perf_counter() - started
                 return Result({}, {}, best.epoch, epoch - 1, "interrupted", seconds=seconds)
-            valid = metrics.evaluate(predict(model, data, "valid", device), data.splits["valid"].labels)
+            valid = evaluate(predict(model, data, "valid", device), data, "valid")
             improved = best.update(valid["mae"], epoch)
+            trainer.schedule.epoch(valid["mae"])
             logged |= {f"valid.{name}": value for name, value in valid.items()}
             logged["seconds"] = time.perf_counter() - clock
             log.info(
@@ -136,9 +137,7 @@ def train(
             checkpoint.save(workdir / "last.pt", state)
     stopped = "patience" if epoch - best.epoch >= hparams.patience else "max_epochs"
     model.load_state_dict(checkpoint.load(workdir / "best.pt", device)["model"])
-    result = _finish(model, data, device, best, epochs=epoch, stopped=stopped, started=started - before)
-    (workdir / "last.pt").unlink(missing_ok=True)
-    return result
+    return _finish(model, data, device, best, epochs=epoch, stopped=stopped, started=started - before)
 
 
 def build_model(config: RunConfig, data: Prepared) -> Model:
@@ -158,6 +157,12 @@ def predict(model: Model, data: Prepared, split: str, device: torch.device) -> n
     return predictions
 
 
+def evaluate(prediction: np.ndarray, data: Prepared, split: str) -> dict[str, float]:
+    """The metrics of a split; CH-SIMS, whose labels lie in [-1, 1], has its own."""
+    protocol = "sims" if data.spec.label_range == 1 else "mosi"
+    return metrics.evaluate(prediction, data.splits[split].labels, protocol)
+
+
 class Trainer:
     """The part of a run that a checkpoint holds: model, optimiser, AMP scale, step count."""
 
@@ -169,6 +174,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.use_amp and self.amp == torch.float16)
         self.step = 0
         self.batches_per_epoch = data.n_batches("train", config.hparams.batch_size)
+        steps_per_epoch = -(-self.batches_per_epoch // config.hparams.accumulate)
+        self.schedule = Schedule(self.optimiser, config.hparams, steps_per_epoch)
 
     def epoch(self, epoch: int, bar: Progress, stop: list[int]) -> dict[str, float]:
         """One pass over the train split; the means of all loss parts and logs, weighted by batch size."""
@@ -219,6 +226,7 @@ class Trainer:
                 torch.nn.utils.clip_grad_value_(parameters, hparams.clip_value)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        self.schedule.step()
         self.optimiser.zero_grad(set_to_none=True)
 
     def _explain(self) -> MsabenchError:
@@ -232,6 +240,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
         }
@@ -239,6 +248,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
 
@@ -272,11 +282,11 @@ def _finish(
     model: Model, data: Prepared, device: torch.device, best: Best, *, epochs: int, stopped: str, started: float
 ) -> Result:
     """Evaluates the chosen weights on validation and, for the first and only time, on test."""
-    predictions = {}
+    predictions: dict[str, dict[str, Any]] = {}
     for split in ("valid", "test"):
         part = data.splits[split]
         predictions[split] = {"ids": part.ids, "prediction": predict(model, data, split, device), "label": part.labels}
-    scores = {split: metrics.evaluate(p["prediction"], p["label"]) for split, p in predictions.items()}
+    scores = {split: evaluate(p["prediction"], data, split) for split, p in predictions.items()}
     return Result(
         **scores,
         best_epoch=best.epoch,

@@ -20,7 +20,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny encoder")
-    letters = [c for c in "abcdefghijklmnopqrstuvwxyz"]
+    letters = list("abcdefghijklmnopqrstuvwxyz")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
     (folder / "vocab.txt").write_text("\n".join(words))
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
@@ -76,8 +76,9 @@ def test_help_comes_at_once_and_teaches_by_example(tmp_path: Path) -> None:
         seconds.append(time.perf_counter() - start)
     assert done.returncode == 0
     assert "python -m msabench run mcer mosi" in done.stdout
-    heavy = "import sys, msabench.__main__ as m; m.parser(); print([n for n in ('torch', 'pandas', 'sacred', 'numpy', 'pymongo', 'transformers', 'matplotlib') if n in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, cwd=tmp_path)
+    heavy = ("torch", "pandas", "sacred", "numpy", "pymongo", "transformers", "matplotlib")
+    code = f"import sys, msabench.__main__ as m; m.parser(); print([n for n in {heavy} if n in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert loaded.stdout.strip() == "[]", "what --help does not need is not imported"
 
 
@@ -127,7 +128,12 @@ def test_a_run_is_stored_shown_reported_and_not_repeated(train: list[object], tm
     report = msabench("report", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
     assert "published" in report.stdout
-    assert {p.name for p in (tmp_path / "reports").iterdir()} >= {"report.md", "report.csv", "report.tex", "report.html"}
+    assert {p.name for p in (tmp_path / "reports").iterdir()} >= {
+        "report.md",
+        "report.csv",
+        "report.tex",
+        "report.html",
+    }
 
 
 def predictions(folder: Path) -> bytes:

@@ -57,7 +57,9 @@ def run(data: Prepared, workdir: Path, config: RunConfig | None = None, **option
 
 
 def same_predictions(a: Result, b: Result) -> bool:
-    return all(np.array_equal(a.predictions[s]["prediction"], b.predictions[s]["prediction"]) for s in ("valid", "test"))
+    return all(
+        np.array_equal(a.predictions[s]["prediction"], b.predictions[s]["prediction"]) for s in ("valid", "test")
+    )
 
 
 def test_one_seed_gives_one_set_of_digits(tiny: Prepared, tmp_path: Path) -> None:
