@@ -1,13 +1,16 @@
 """The contract checks find each kind of broken model, and say what is wrong with it."""
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from msabench import checks, synthetic
+import msabench.models
+from msabench import checks, registry, synthetic
 from msabench.checks import CHECKS
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
@@ -196,6 +199,19 @@ def test_a_broken_model_is_caught_with_a_reason(model: type[Model]) -> None:
     name, reason = BROKEN[model]
     with pytest.raises(MsabenchError, match=reason):
         CHECKS[name](entry(model))
+
+
+def test_a_file_dropped_into_models_is_under_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dropped_in.py").write_text(
+        "from msabench.config import TrainConfig\nfrom msabench.contract import Model\n"
+        "from msabench.registry import register\n\n@register('dropped_in', TrainConfig)\nclass New(Model): ...\n"
+    )
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.setattr(msabench.models, "__path__", [*msabench.models.__path__, str(tmp_path)])
+    assert "dropped_in" in registry.entries()
+    with pytest.raises(NotImplementedError):
+        CHECKS["output"](registry.get("dropped_in"))
+    monkeypatch.delitem(sys.modules, "msabench.models.dropped_in")
 
 
 def test_each_check_has_a_model_that_it_catches() -> None:
