@@ -114,10 +114,9 @@ def find(card: Card, root: Path, alignment: str = "auto") -> Path | None:
 
 def missing(card: Card, root: Path, named: str, alignment: str = "auto") -> DataError:
     """The error for a dataset that is not where it was looked for."""
-    if not root.exists():
-        return DataError(f"{card.name}: {root} does not exist{named and f' (named by {named})'}.\n{_where(card)}")
+    what = "not found in" if root.exists() else "there is no folder"
     names = "\n".join(f"    {name}" for name in tried(card, root, alignment))
-    return DataError(f"{card.name}: not found in {root}.\n  Tried:\n{names}\n{_where(card)}")
+    return DataError(f"{card.name}: {what} {root}{named and f' ({named})'}. Tried:\n{names}\n{_where(card)}")
 
 
 def tried(card: Card, root: Path, alignment: str = "auto") -> Iterator[str]:
