@@ -249,6 +249,20 @@ def test_a_run_continued_from_its_state_dict_is_bit_equal() -> None:
     assert all(torch.equal(value, expected[name]) for name, value in second.state_dict().items())
 
 
+def test_mixed_precision_keeps_losses_labels_and_sums_precise() -> None:
+    model, batch = trained(2), synthetic.samples(7)
+    _, expected = step(model, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        output, terms = step(model, batch)
+    assert all(value.dtype == torch.float32 for value in terms.values())
+    for name, value in terms.items():
+        assert_close(value, expected[name], rtol=0.1, atol=0.05, msg=name)
+    sum(terms.values()).backward()
+    model.after_batch(output, batch, State(3, 5, 0))
+    assert output.extra["labels"].dtype == torch.float32
+    assert model.memory.sums.dtype == torch.float64
+
+
 def test_noise_does_not_depend_on_padding() -> None:
     model, batch = build(), synthetic.samples(6)
     longer = synthetic.pad(batch, 5, ("text", "audio", "visual"))
