@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -40,9 +41,7 @@ def versions(args: argparse.Namespace) -> Iterator[Finding]:
             yield True, f"{name} {version(name)}", ""
         except PackageNotFoundError:
             yield False, f"{name} is not installed", f"pip install {name}"
-    try:
-        import pkg_resources  # noqa: F401  # sacred 0.8.7 imports it
-    except ImportError:
+    if importlib.util.find_spec("pkg_resources") is None:  # sacred 0.8.7 imports it
         yield False, "setuptools has no pkg_resources, which sacred needs", "pip install 'setuptools>=77,<82'"
 
 
