@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,24 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from msabench.contract import Sequence
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A size per modality, for a model's configuration."""
+
+    text: int
+    audio: int
+    visual: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A share or a weight per modality."""
+
+    text: float
+    audio: float
+    visual: float
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -31,6 +50,21 @@ def reverse(values: Tensor, lengths: Tensor) -> Tensor:
     return values.gather(1, source.unsqueeze(-1).expand_as(values))
 
 
+def align_windows(x: Sequence, lengths: Tensor, steps: int) -> Tensor:
+    """Each row's L real steps averaged to `lengths` steps, as word alignment would: (B, T, d) -> (B, steps, d).
+
+    Step j of n is the mean of the source steps ⌊jL/n⌋ to ⌈(j + 1)L/n⌉ - 1 (torch's adaptive average pooling): the
+    step itself where L = n, a repeated one where L < n. Steps from n on are 0. lengths (B,) int64, 0 to `steps`.
+    """
+    step, source = (torch.arange(n, device=x.mask.device) for n in (steps, x.mask.shape[1]))
+    long, n = x.lengths.unsqueeze(1), lengths.unsqueeze(1)  # (B, 1)
+    first = step * long // n.clamp(min=1)  # (B, steps)
+    end = -(-(step + 1) * long // n.clamp(min=1))
+    inside = (source >= first.unsqueeze(-1)) & (source < end.unsqueeze(-1)) & (step < n).unsqueeze(-1)
+    weight = inside / inside.sum(-1, keepdim=True).clamp(min=1)  # (B, steps, T)
+    return weight.to(x.values.dtype) @ x.values
+
+
 class LSTMEncoder(nn.Module):
     """One-way LSTM; its last real state goes through dropout and a Linear (SELF-MM's audio and visual encoder)."""
 
@@ -44,6 +78,21 @@ class LSTMEncoder(nn.Module):
         """All outputs (B, T, d_hidden), and the vector (B, d_out)."""
         steps = self.lstm(x.values)[0]  # nothing after a real step reaches back to it
         return steps, self.linear(self.dropout(last_step(steps, x.lengths)))
+
+
+class BiLSTM(nn.Module):
+    """One-layer bidirectional LSTM whose backward direction begins at each row's last real step."""
+
+    def __init__(self, d_in: int, d_hidden: int) -> None:
+        super().__init__()
+        self.ahead = nn.LSTM(d_in, d_hidden, batch_first=True)
+        self.back = nn.LSTM(d_in, d_hidden, batch_first=True)
+
+    def forward(self, x: Sequence) -> tuple[Tensor, Tensor]:
+        """(B, T, d_in) -> outputs (B, T, 2 * d_hidden), junk in padded steps, and final states (B, 2, d_hidden)."""
+        ahead, back = self.ahead(x.values)[0], self.back(reverse(x.values, x.lengths))[0]
+        ends = torch.stack([last_step(ahead, x.lengths), last_step(back, x.lengths)], dim=1)
+        return torch.cat([ahead, reverse(back, x.lengths)], dim=-1), ends
 
 
 class BiGRUs(nn.Module):
