@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Rows
 
 import torch
@@ -21,15 +21,19 @@ CLS, PAD = 0, N_TOKENS - 1
 class TinyEncoder(nn.Module):
     """A text encoder in small: every real step sees the sentence, no real step sees a padded one."""
 
+    d_embedding = WIDTHS["text"]
+
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Embedding(N_TOKENS, WIDTHS["text"])
         self.mix = nn.Linear(WIDTHS["text"], WIDTHS["text"])
 
-    def forward(self, text: Sequence) -> Tensor:
-        """text: values (B, T) token ids. Returns (B, T, d), junk in padded steps."""
+    def forward(self, text: Sequence, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """text: values (B, T) token ids. Returns (B, T, d), junk in padded steps. `change`: as TextEncoder's."""
         real = text.mask.unsqueeze(-1)  # (B, T, 1)
         h = self.embed(text.values)  # (B, T, d)
+        if change is not None:
+            h = change(h)
         mean = (h * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)  # (B, 1, d)
         return (h + torch.tanh(self.mix(mean))).masked_fill(~real, JUNK)
 

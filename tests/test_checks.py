@@ -14,8 +14,9 @@ from msabench import checks, registry, synthetic
 from msabench.checks import CHECKS
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
-from msabench.errors import MsabenchError
+from msabench.errors import MsabenchError, UsageError
 from msabench.registry import Entry
+from msabench.text.encoders import GivenFeatures
 
 
 class Sound(Model):
@@ -132,6 +133,13 @@ class DividesByLength(Sound):
         return h / h.norm(dim=-1, keepdim=True)
 
 
+class RefusesWithoutText(Sound):
+    def __init__(self, config: TrainConfig, data: DataSpec) -> None:
+        super().__init__(config, data)
+        if isinstance(self.encoder, GivenFeatures):
+            raise UsageError("needs a text encoder")
+
+
 class CannotLearn(Sound):
     def forward(self, batch: Batch) -> Output:
         return Output(0.1 * torch.tanh(super().forward(batch).prediction))
@@ -192,6 +200,10 @@ def entry(model: type[Model]) -> Entry:
 @pytest.mark.parametrize("name", [name for name in CHECKS if name != "cuda"])
 def test_a_sound_model_passes(name: str) -> None:
     CHECKS[name](entry(Sound))
+
+
+def test_a_model_may_refuse_to_be_built_without_a_modality() -> None:
+    CHECKS["absent"](entry(RefusesWithoutText))
 
 
 @pytest.mark.parametrize("model", BROKEN, ids=lambda model: model.__name__)

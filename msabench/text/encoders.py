@@ -6,8 +6,8 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,15 @@ class TextEncoder(nn.Module):
     def __init__(self, source: EncoderSource, seen: np.ndarray) -> None:
         super().__init__()
         self.model = _load(source)
-        self.model.set_input_embeddings(SeenEmbedding(self.model.get_input_embeddings(), seen))
+        full = self.model.get_input_embeddings()
+        self.d_embedding = full.embedding_dim  # what `change` below sees; BERT's h
+        self.model.set_input_embeddings(SeenEmbedding(full, seen))
 
-    def forward(self, text: contract.Sequence) -> Tensor:
-        return self.model(input_ids=text.values, attention_mask=text.mask.long()).last_hidden_state  # (B, T, h)
+    def forward(self, text: contract.Sequence, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Last hidden state (B, T, h). `change` is applied to the first layer's input (B, T, d_embedding)."""
+        hook = change and self.model.embeddings.register_forward_hook(lambda module, args, output: change(output))
+        with hook or nullcontext():
+            return self.model(input_ids=text.values, attention_mask=text.mask.long()).last_hidden_state
 
 
 class SeenEmbedding(nn.Module):

@@ -7,7 +7,16 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.testing import assert_close
 
 from msabench.contract import Sequence
-from msabench.models.layers import BiGRUs, Bottleneck, GRUScan, LSTMEncoder, last_step, masked_mean, reverse
+from msabench.models.layers import (
+    BiGRUs,
+    Bottleneck,
+    GRUScan,
+    LSTMEncoder,
+    align_windows,
+    last_step,
+    masked_mean,
+    reverse,
+)
 
 LENGTHS = torch.tensor([1, 5, 3])
 
@@ -34,6 +43,17 @@ def test_the_mean_runs_over_real_steps() -> None:
 def test_the_last_step_is_the_last_real_one() -> None:
     x = sequence(4)
     assert torch.equal(last_step(x.values, x.lengths), torch.stack([row[-1] for row in rows(x)]))
+
+
+@pytest.mark.parametrize("lengths", [[1, 5, 3], [4, 2, 7], [0, 1, 6]])
+def test_windows_of_equal_share_are_averaged(lengths: list[int]) -> None:
+    """As torch's adaptive pooling of each row alone: the identity for equal lengths, repetition for longer ones."""
+    x, steps = sequence(4), 7
+    expected = torch.zeros(3, steps, 4, dtype=torch.float64)
+    for i, (row, n) in enumerate(zip(rows(x), lengths, strict=True)):
+        if n:
+            expected[i, :n] = nn.functional.adaptive_avg_pool1d(row.T[None], n)[0].T
+    assert_close(align_windows(x, torch.tensor(lengths), steps), expected)
 
 
 def test_rows_are_reversed_inside_their_own_length() -> None:

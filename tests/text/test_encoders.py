@@ -86,6 +86,25 @@ def test_minilm_is_the_plain_model(minilm: EncoderSource) -> None:
     assert_close(TextEncoder(minilm, tokens.values[:9]).eval()(batch), expected)
 
 
+def test_the_first_layer_can_be_given_something_else(tiny: EncoderSource) -> None:
+    """`change` stands between the embeddings and the first layer, in one call only, and gradients reach it."""
+    encoder, batch = TextEncoder(tiny, SEEN).eval(), text(tiny, [0, 1])
+    shift = torch.randn(2, batch.mask.shape[1], encoder.d_embedding, requires_grad=True)
+    model = plain(tiny).eval()
+    expected = model.encoder(model.embeddings(batch.values) + shift, attention_mask=_mask(batch)).last_hidden_state
+    got = encoder(batch, lambda h: h + shift)
+    assert_close(got[batch.mask], expected[batch.mask])
+    assert_close(encoder(batch), TextEncoder(tiny, SEEN).eval()(batch))
+    got[:, 0, 0].sum().backward()
+    assert shift.grad is not None
+    assert shift.grad[batch.mask].abs().sum(-1).min() > 0
+
+
+def _mask(batch: contract.Sequence) -> torch.Tensor:
+    """What BERT's layers add to their scores."""
+    return torch.zeros(batch.mask.shape).masked_fill(~batch.mask, -1e9)[:, None, None]
+
+
 def test_gradients_on_seen_rows_are_the_full_table_s(tiny: EncoderSource) -> None:
     batch = text(tiny, [0])  # a sentence of seen words alone
     whole, ours = plain(tiny).eval(), TextEncoder(tiny, SEEN).eval()
