@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from msabench.contract import Sequence
 from msabench.models.layers import (
     BiGRUs,
+    BiLSTM,
     Bottleneck,
     GRUScan,
     LSTMEncoder,
@@ -71,6 +72,19 @@ def test_the_lstm_vector_is_that_of_the_row_alone() -> None:
         alone, alone_vector = encoder(Sequence(row[None, :n], torch.ones(1, n, dtype=torch.bool)))
         assert_close(got[:n], alone[0])
         assert_close(out, alone_vector[0])
+
+
+def test_a_bilstm_is_torchs_on_packed_sequences() -> None:
+    ours, theirs = BiLSTM(4, 3).double(), nn.LSTM(4, 3, batch_first=True, bidirectional=True).double()
+    directions = {"ahead": "", "back": "_reverse"}
+    theirs.load_state_dict({n.split(".")[1] + directions[n.split(".")[0]]: w for n, w in ours.state_dict().items()})
+    x = sequence(4, steps=8)
+    steps, ends = ours(x)
+    packed = pack_padded_sequence(x.values, LENGTHS, batch_first=True, enforce_sorted=False)
+    outputs, (states, _) = theirs(packed)
+    real = x.mask[:, :5, None]
+    assert_close(steps[:, :5].where(real, 0), pad_packed_sequence(outputs, batch_first=True)[0])
+    assert_close(ends, states.transpose(0, 1))
 
 
 def test_bigrus_are_torchs_grus_on_packed_sequences() -> None:
