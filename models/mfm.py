@@ -1,0 +1,174 @@
+"""Multimodal Factorization Model (MFM). Tsai, Liang, Zadeh, Morency, Salakhutdinov, ICLR 2019.
+
+Four codes of a sample: z_y from all modalities together (a Memory Fusion Network, Zadeh et al., AAAI 2018) and z_m from
+each alone. The factor f_y alone gives the label; f_y and f_m together give modality m back, step by step. A maximum
+mean discrepancy draws the codes to N(0, I). Only z_y, f_y and the head are run in evaluation.
+
+Followed: github.com/pliang279/factorized (its MFM with MFN), as MMSA has it, kernel and all: the exponent is a mean
+over features divided once more by their number.
+
+Differs from that code: padded steps are neither read nor reconstructed; of sequences of other lengths than the text's,
+windows are averaged (`align_windows`); features to be reconstructed have no gradient, for a fine-tuned text encoder
+would make them easy to reconstruct; MFN's own head, which no loss reads, is left out; what does not depend on the
+memory is computed for all steps at once; no weight decay on the text encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msabench.config import TrainConfig
+from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequence, State
+from msabench.models.layers import LSTMEncoder, Rates, Sizes, align_windows, last_step
+from msabench.registry import register
+
+
+@dataclass(frozen=True)
+class MFMConfig(TrainConfig):
+    # MMSA, mosi, unless another source is given
+    hidden: Sizes = Sizes(text=128, audio=32, visual=128)  # MFN's LSTMs
+    memory: int = 64
+    attention: int = 32  # hidden sizes of MFN's four small networks
+    candidate: int = 64
+    keep: int = 32
+    write: int = 64
+    dropout_attention: float = 0.7
+    dropout_candidate: float = 0.0
+    dropout_keep: float = 0.0
+    dropout_write: float = 0.5
+    z_y: int = 80
+    z: Sizes = Sizes(text=64, audio=80, visual=80)
+    f_y: int = 64
+    f: Sizes = Sizes(text=32, audio=16, visual=64)
+    dropout_f_y: float = 0.5
+    dropout_f: Rates = Rates(text=0.5, audio=0.7, visual=0.5)
+    dropout_head: float = 0.0
+    reconstruction: Rates = Rates(text=0.5, audio=0.01, visual=0.5)  # weights of the loss terms
+    mmd: float = 100.0
+    batch_size: int = 64
+    lr: float = 1e-3  # Adam's default, which both codes use: they pass their configured rate on to nothing
+    lr_bert: float = 4.5e-5  # MCER table III, MOSI: one rate for the text encoder of all models
+    weight_decay: float = 1e-3  # not on the text encoder
+
+
+def mlp(d_in: int, d_hidden: int, d_out: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(d_in, d_hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d_hidden, d_out))
+
+
+class MemoryFusion(nn.Module):
+    """MFN: an LSTM per modality, attention over their cell states of two steps, a gated memory. No head."""
+
+    def __init__(self, widths: dict[str, int], config: MFMConfig) -> None:
+        super().__init__()
+        c, sizes = config, {m: getattr(config.hidden, m) for m in MODALITIES}
+        self.memory, self.d = c.memory, sum(sizes.values())
+        self.cells = nn.ModuleDict({m: nn.LSTMCell(widths[m], h) for m, h in sizes.items()})
+        self.attend = mlp(2 * self.d, c.attention, 2 * self.d, c.dropout_attention)
+        self.propose = mlp(2 * self.d, c.candidate, c.memory, c.dropout_candidate)
+        self.keep = mlp(2 * self.d + c.memory, c.keep, c.memory, c.dropout_keep)  # γ1
+        self.write = mlp(2 * self.d + c.memory, c.write, c.memory, c.dropout_write)  # γ2
+
+    def forward(self, x: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """x: (B, T, d_m) each, of equal length -> (B, d + memory): hidden states and memory at the last real step."""
+        hidden, cell = (torch.cat(states, dim=-1) for states in zip(*map(self._run, x, x.values()), strict=True))
+        before = torch.cat([torch.zeros_like(cell[:, :1]), cell[:, :-1]], dim=1)
+        pairs = torch.cat([before, cell], dim=-1)  # (B, T, 2d)
+        attended = self.attend(pairs).softmax(-1) * pairs
+        candidates = self.propose(attended).tanh()  # (B, T, memory)
+        memory, memories = cell.new_zeros(len(cell), self.memory), []
+        for now, candidate in zip(attended.unbind(1), candidates.unbind(1), strict=True):
+            both = torch.cat([now, memory], dim=-1)  # (B, 2d + memory)
+            memory = self.keep(both).sigmoid() * memory + self.write(both).sigmoid() * candidate
+            memories.append(memory)
+        return last_step(torch.cat([hidden, torch.stack(memories, dim=1)], dim=-1), lengths)
+
+    def _run(self, modality: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden and cell states at every step (B, T, h); nn.LSTM tells only the first."""
+        state, states = None, []
+        for step in x.unbind(1):
+            state = self.cells[modality](step, state)
+            states.append(state)
+        hidden, cell = zip(*states, strict=True)
+        return torch.stack(hidden, dim=1), torch.stack(cell, dim=1)
+
+
+class Decoder(nn.Module):
+    """An LSTM that reads the factors first and then its own hidden state: (B, d_f), steps -> (B, steps, d_m)."""
+
+    def __init__(self, d_f: int, d_out: int) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(d_f, d_f)
+        self.linear = nn.Linear(d_f, d_out)
+
+    def forward(self, factors: Tensor, steps: int) -> Tensor:
+        state = self.cell(factors)
+        states = [state[0]]
+        for _ in range(steps - 1):
+            state = self.cell(state[0], state)
+            states.append(state[0])
+        return self.linear(torch.stack(states, dim=1))
+
+
+@register("mfm", MFMConfig)
+class MFM(Model):
+    def __init__(self, config: MFMConfig, data: DataSpec) -> None:
+        super().__init__(config, data)
+        c, widths = config, dict(data.widths)
+        self.text = data.make_text_encoder()
+        self.fuse = MemoryFusion(widths, c)
+        self.code = nn.Linear(self.fuse.d + c.memory, c.z_y)
+        self.factor = nn.Sequential(mlp(c.z_y, c.f_y, c.f_y, c.dropout_f_y), nn.ReLU())
+        self.head = mlp(c.f_y, c.f_y, 1, c.dropout_head)
+        self.codes, self.factors, self.decode = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        for m in MODALITIES:
+            z, f, dropout = (getattr(sizes, m) for sizes in (c.z, c.f, c.dropout_f))
+            self.codes[m] = LSTMEncoder(widths[m], z, z)
+            self.factors[m] = nn.Sequential(mlp(z, f, f, dropout), nn.ReLU())
+            self.decode[m] = Decoder(c.f_y + f, widths[m])
+
+    def forward(self, batch: Batch) -> Output:
+        mask, lengths = batch.text.mask, batch.text.lengths
+        steps = mask.shape[1]
+        x = {"text": self.text(batch.text)}  # (B, T, d_m) each
+        x |= {m: align_windows(batch[m], lengths, steps) for m in ("audio", "visual")}
+        z_y = self.code(self.fuse(x, lengths))  # (B, z_y)
+        f_y = self.factor(z_y)  # (B, f_y)
+        output = Output(self.head(f_y).squeeze(-1))
+        if not self.training:
+            return output
+        z = {m: self.codes[m](Sequence(values, mask))[1] for m, values in x.items()}  # (B, z_m)
+        for m, values in x.items():
+            decoded = self.decode[m](torch.cat([f_y, self.factors[m](z[m])], dim=-1), steps)
+            error = (decoded - values.detach()).square().mean(-1)  # (B, T)
+            output.extra[m] = error.masked_fill(~mask, 0.0).sum() / mask.sum()
+        output.extra["mmd"] = torch.stack([mmd(code) for code in (*z.values(), z_y)]).sum()
+        return output
+
+    def loss(self, output: Output, batch: Batch, state: State) -> dict[str, Tensor]:
+        c, terms = self.config, super().loss(output, batch, state)
+        terms |= {f"reconstruction_{m}": getattr(c.reconstruction, m) * output.extra[m] for m in MODALITIES}
+        return terms | {"mmd": c.mmd * output.extra["mmd"]}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        c = self.config
+        others = [p for name, p in self.named_parameters() if not name.startswith("text.")]
+        return [
+            {"params": list(self.text.parameters()), "lr": c.lr_bert},
+            {"params": others, "lr": c.lr, "weight_decay": c.weight_decay},
+        ]
+
+
+def mmd(z: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy between codes (B, d) and as many draws from N(0, I)."""
+    z = z.to(torch.promote_types(z.dtype, torch.float32))  # also under AMP
+    gauss = torch.randn_like(z)
+    return kernel(gauss, gauss).mean() + kernel(z, z).mean() - 2 * kernel(gauss, z).mean()
+
+
+def kernel(x: Tensor, y: Tensor) -> Tensor:
+    """(n, d), (m, d) -> (n, m)."""
+    return (-(x.unsqueeze(1) - y).square().mean(-1) / x.shape[1]).exp()
