@@ -61,7 +61,7 @@ class LabelMemory(nn.Module):
         mixed = (epoch - 1) / (epoch + 1) * current[:, 1:] + 2 / (epoch + 1) * fresh  # eq. 31
         known = (self.counts > 0).all(0)  # (K,) both centres exist
         known = known[1:] & known[0]
-        labels = torch.where(known, mixed.float(), current[:, 1:])
+        labels = torch.where(known, mixed.to(current.dtype), current[:, 1:])
         shares = {
             "alpha_near_zero": (alpha_m.abs() < 0.05).float().mean(),
             "labels_clamped": ((moved.abs() > self.label_range) & known).float().mean(),
@@ -71,7 +71,7 @@ class LabelMemory(nn.Module):
     @torch.no_grad()
     def store(self, features: Tensor, labels: Tensor, index: Tensor) -> None:
         """Puts a batch's features (B, D) and labels (B, K) in place of its old ones. `index` names no row twice."""
-        features = features.float()
+        features = features.to(self.features.dtype)
         for sign, rows, targets in ((-1, self.features[index], self.generated[index]), (1, features, labels)):
             sides = torch.stack([targets > 0, targets < 0]).double()  # (2, B, K)
             self.counts += sign * sides.sum(1)

@@ -86,7 +86,7 @@ class MAGBert(Model):
         d_embedding = getattr(self.text, "d_embedding", None)
         if d_embedding is None:
             raise UsageError(
-                "mag_bert changes what the text encoder's first layer reads; here text comes as features or is left out.\n"
+                "mag_bert changes what a text encoder's first layer reads; here the text is features or left out.\n"
                 "  Run it with  --text-mode finetune  and text among the modalities."
             )
         self.gate = Gate(d_embedding, {m: data.widths[m] for m in ("audio", "visual")}, c.beta, c.dropout)
