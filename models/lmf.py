@@ -51,14 +51,14 @@ class LMF(Model):
         sizes = {"audio": h.audio, "visual": h.visual, "text": c.text_out}
         self.factors = nn.ParameterDict({m: _xavier(c.rank, size + 1, 1) for m, size in sizes.items()})
         self.weights = _xavier(1, c.rank)
-        self.bias = nn.Parameter(torch.zeros(1))
+        self.bias = nn.Parameter(torch.zeros(1, 1))
 
     def forward(self, batch: Batch) -> Output:
         fused: Tensor | float = 1.0
         for m, h in self.subnets(self.text(batch.text), batch).items():  # (B, 1 + h_m)
             fused = fused * torch.einsum("bh,rho->rbo", h, self.factors[m])  # (r, B, 1)
-        prediction = torch.einsum("kr,rbo->b", self.weights, fused) + self.bias  # (B,)
-        return Output(prediction)
+        prediction = torch.einsum("kr,rbo->bo", self.weights, fused) + self.bias  # (B, 1)
+        return Output(prediction.squeeze(-1))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         c = self.config

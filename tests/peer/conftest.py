@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module, metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -81,6 +82,19 @@ class Peer:
             for name, p in module.named_parameters()
             if p.requires_grad
         }
+
+    def assert_same_gradients(self, theirs: nn.Module, ours: nn.Module, rules: Iterable[tuple[str, str]]) -> None:
+        """To 1e-10, parameter by parameter; none of either is left over."""
+        expected, got = self.rename(self.gradients(theirs), rules), self.gradients(ours)
+        assert got.keys() == expected.keys()
+        for name, gradient in got.items():
+            torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+
+    def train_once(self, config: Any, model: nn.Module, inputs: dict[str, Tensor], label: Tensor, folder: Path) -> None:
+        """One epoch of its own trainer, of one batch. inputs: text, audio, vision."""
+        config.update(early_stop=0, model_save_path=folder / "model.pth")
+        batch = {**inputs, "labels": {"M": label}}
+        self.module("trains").ATIO().getTrain(config).do_train(model, {"train": [batch], "valid": [batch]})
 
     def no_dropout(self, module: nn.Module) -> nn.Module:
         """The module in train mode with nothing dropped."""
