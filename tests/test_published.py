@@ -155,8 +155,8 @@ def test_every_preset_is_a_valid_config_of_its_model():
     for name in registry.entries():
         for key, found in load(name).presets.items():
             for dataset, values in found.values.items():
-                hparams = config.build(name, dataset, preset=key).hparams
-                assert {k: v for k, v in vars(hparams).items() if k in values} == values
+                hparams = config.build(name, dataset, preset=key).to_dict()["hparams"]
+                assert {k: v for k, v in hparams.items() if k in values} == values
                 checked += 1
     assert checked >= 2
 
