@@ -108,7 +108,9 @@ class MAGBert(Model):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One learning rate; biases and LayerNorms have no weight decay."""
-        c, decayed, plain = self.config, [], []
+        c = self.config
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
             (plain if name.endswith("bias") or "norm" in name.lower() else decayed).append(parameter)
         return [
