@@ -101,6 +101,20 @@ def test_the_last_step_alone_in_the_last_layer_is_the_whole_layers_last_step() -
     assert_close(memory(x), torch.cat([whole(row) for row in rows(x)]))
 
 
+def test_weights_of_long_sequences_computed_again_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout's noise too."""
+    gradients = []
+    for large in (2**16, 0):
+        monkeypatch.setattr("msabench.models.mult.LARGE", large)
+        torch.manual_seed(1)
+        block, x = Block(8, PLAIN, 0.5), torch.randn(2, 6, 8, requires_grad=True)
+        block(x, x, torch.ones(2, 1, 6, 6, dtype=torch.bool)).square().sum().backward()
+        gradients.append((x.grad, block.project.weight.grad))
+    for one, other in zip(*gradients, strict=True):
+        assert one.any()
+        assert torch.equal(one, other)
+
+
 def test_a_crossmodal_transformer_reads_the_other_modality_as_it_came_in_every_layer() -> None:
     cross, x, other = Crossmodal(8, 2, PLAIN, 0.0), ragged([3, 5], 8), ragged([6, 2], 8)
     got = cross(x, other)
