@@ -30,8 +30,8 @@ def save(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError about positions
+        reason = (error.strerror if isinstance(error, OSError) else None) or "the disk is full"
         raise StoreError(
             f"cannot write checkpoint {path}: {reason}. "
             "Free some space or choose another folder with --results; --resume then goes on from the last epoch."

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,15 @@ def test_a_damaged_checkpoint_is_refused(tiny: Prepared, tmp_path: Path) -> None
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(checkpoint.CheckpointError, match="damaged"):
         run(tiny, tmp_path, resume=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", lambda **options: open(tmp_path / "full", "wb"))  # noqa: SIM115
+    with pytest.raises(StoreError, match=r"cannot write checkpoint .*(full|No space)"):
+        checkpoint.save(tmp_path / "last.pt", {"weights": torch.zeros(10_000)})
+    assert not (tmp_path / "last.pt").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tiny: Prepared, tmp_path: Path) -> None:
