@@ -163,7 +163,7 @@ def read(path: Path) -> Any:
             except Exception as error:  # a damaged pickle can fail in any way: each opcode has its own
                 raise DataError(
                     f"{path}: not a complete pickle: stopped near byte {file.tell():,} of "
-                    f"{os.path.getsize(path):,} ({type(error).__name__}: {error}).\n"
+                    f"{os.path.getsize(path):,} ({str(error) or type(error).__name__}).\n"
                     "  The download was probably cut short; fetch it again and compare with `msabench data verify`."
                 ) from None
     except OSError as error:

@@ -324,3 +324,26 @@ def test_the_real_files_load(shared_data: Path, folder, sizes, note):
     assert any(note in line for line in dataset.notes)
     assert dataset.splits["train"].audio.width == 73
     assert all(dataset.splits["test"].text)
+
+
+@pytest.mark.parametrize(
+    "value", [5, "x", {}, {"a": 1}, [[1], [1, 2]] * 2, [{}] * N, [None] * N, [b"\xff"] * N], ids=repr
+)
+@pytest.mark.parametrize("key", sorted(split("train")))
+def test_nonsense_under_any_key_never_escapes_as_another_error(content, read, key, value):
+    content["train"][key] = value
+    try:
+        read(content)
+    except DataError as error:
+        assert "train" in str(error)  # noqa: PT017 (text and ids may be anything printable: then nothing is raised)
+
+
+@pytest.mark.parametrize("key", sorted(split("train")))
+def test_a_key_without_a_value_is_a_missing_key(content, read, key):
+    for part in content.values():
+        part[key] = None
+    if key == "regression_labels":
+        with pytest.raises(DataError, match="has no key 'regression_labels'"):
+            read(content)
+    else:
+        assert len(read(content).splits["train"]) == N

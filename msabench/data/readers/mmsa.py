@@ -70,14 +70,15 @@ class _Part:
     """One split of the file."""
 
     def __init__(self, path: Path, split: str, content: dict[str, Any], tally: Tally) -> None:
-        self.path, self.split, self.content, self.tally = path, split, content, tally
+        self.path, self.split, self.tally = path, split, tally
+        self.content = {key: value for key, value in content.items() if value is not None}
 
     def read(self, writer: Writer, label_range: float) -> Split:
         key = next((key for key in _LABELS if key in self.content), None)
         if key is None:
             raise self.error("has no key 'regression_labels'", self.found_keys(), "a sentiment score per clip")
-        n = len(self.content[key])
-        rows = {key: len(self.content[key]) for key in (key, *_PER_CLIP) if self.content.get(key) is not None}
+        rows = {key: self.rows(key) for key in (key, *_PER_CLIP) if key in self.content}
+        n = rows[key]
         if len(set(rows.values())) > 1:
             found = ", ".join(f"{key} {count:,}" for key, count in rows.items())
             raise self.error("keys have different numbers of clips", found, "one row per clip in every key")
@@ -102,36 +103,47 @@ class _Part:
     def found_keys(self) -> str:
         return ", ".join(map(str, self.content)) or "no keys"
 
+    def rows(self, key: str) -> int:
+        values = self.content[key]
+        if not isinstance(values, list | tuple | np.ndarray) or getattr(values, "ndim", 1) == 0:
+            raise self.error(f"key {key!r} is no list or array", f"a {type(values).__name__}", "one row per clip")
+        return len(values)
+
     def array(self, key: str, ndim: int, shape: str) -> np.ndarray:
         """The numbers under `key`, with `ndim` axes; takes them out of the content, so that they can be freed."""
-        try:
-            values = np.asarray(self.content.pop(key))
-        except ValueError:  # rows of unequal length
-            raise self.error(f"key {key!r} is no array", "rows of unequal shape", f"shape {shape}") from None
+        values = self.numbers(key, f"shape {shape}")
+        del self.content[key]
         if values.ndim != ndim or values.dtype.kind not in "fiub":
             found = f"shape {values.shape} of {values.dtype}"
             raise self.error(f"key {key!r} has the wrong shape or type", found, f"numbers of shape {shape}")
         return values
 
+    def numbers(self, key: str, expected: str) -> np.ndarray:
+        try:
+            return np.asarray(self.content[key])
+        except ValueError:  # rows of unequal length
+            raise self.error(f"key {key!r} is no array", "rows of unequal shape", expected) from None
+
     def strings(self, key: str) -> list[str]:
-        return [
-            item.decode("utf-8", "replace") if isinstance(item, bytes) else "" if item is None else str(item)
-            for item in np.asarray(self.content[key]).tolist()
-        ]
+        """N texts; None is an empty one, and a number is written out."""
+        items = list(self.content[key])
+        odd = next((item for item in items if not isinstance(item, str | bytes | int | float | np.generic | None)), "")
+        if odd != "":
+            raise self.error(f"key {key!r} holds what is no text", f"a {type(odd).__name__}", "a string per clip")
+        return ["" if item is None else _decoded(item) for item in items]
 
     def ids(self, n: int) -> list[str]:
         if "id" not in self.content:
             self.tally.say("the file has no clip ids; rows are numbered, videos are unknown")
             return [f"{self.split}$_${row}" for row in range(n)]
-        ids = np.asarray(self.content["id"])
-        if ids.ndim == 2:  # MulT: (N, 3) of video, start, end
-            decoded = [[str(x, "utf-8") if isinstance(x, bytes) else str(x) for x in row] for row in ids.tolist()]
-            return ["$_$".join(row) for row in decoded]
+        ids = self.content["id"]
+        if isinstance(ids, np.ndarray) and ids.ndim == 2:  # MulT: (N, 3) of video, start, end
+            return ["$_$".join(map(_decoded, row)) for row in ids.tolist()]
         return self.strings("id")
 
     def text(self, n: int) -> list[str]:
         key = "raw_text" if "raw_text" in self.content else "text"
-        if np.asarray(self.content.get(key, 0.0)).dtype.kind in "fiub":
+        if key == "text" and not isinstance(next(iter(self.content.get(key, [])), None), str | bytes):  # features
             why = "text_bert's tokens stand in" if "text_bert" in self.content else "no tokens either"
             self.tally.say(f"the file has no raw_text ({why})")
             return [""] * n
@@ -143,7 +155,7 @@ class _Part:
 
     def labels(self, key: str, ids: list[str], label_range: float) -> np.ndarray:
         """(N,) float32, from (N,), (N, 1) or (N, 1, 1)."""
-        raw = np.asarray(self.content[key])
+        raw = self.numbers(key, f"{len(ids)} numbers")
         if raw.size != len(ids) or raw.dtype.kind not in "fiub":
             found = f"shape {raw.shape} of {raw.dtype}"
             raise self.error(f"key {key!r} has the wrong shape or type", found, f"{len(ids)} numbers")
@@ -231,6 +243,10 @@ class _Part:
     def note_repairs(self, what: str, padded: Padded) -> None:
         self.tally.count(f"{what}: {{n}} NaN values set to 0", self.split, padded.nan)
         self.tally.count(f"{what}: {{n}} infinite values set to 0", self.split, padded.infinite)
+
+
+def _decoded(item: object) -> str:
+    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
 
 
 def _check_agreement(path: Path, splits: dict[str, Split]) -> None:
