@@ -61,8 +61,8 @@ def align_windows(x: Sequence, lengths: Tensor, steps: int) -> Tensor:
     first = step * long // n.clamp(min=1)  # (B, steps)
     end = -(-(step + 1) * long // n.clamp(min=1))
     inside = (source >= first.unsqueeze(-1)) & (source < end.unsqueeze(-1)) & (step < n).unsqueeze(-1)
-    weight = inside / inside.sum(-1, keepdim=True).clamp(min=1)  # (B, steps, T)
-    return weight.to(x.values.dtype) @ x.values
+    weight = inside.to(x.values.dtype) / inside.sum(-1, keepdim=True).clamp(min=1)  # (B, steps, T)
+    return weight @ x.values
 
 
 class LSTMEncoder(nn.Module):
