@@ -170,6 +170,7 @@ def test_an_interrupted_run_goes_on_under_its_number_with_its_log_and_curves(sto
 def test_without_resume_an_interrupted_run_begins_anew_and_says_what_resume_would_have_done(
     store: SqliteRunStore, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "msabench")  # another test's Sacred may have left the root logger at CRITICAL
     first = run(store, Training(lambda epoch: "stop" if epoch == 2 else None))
     training = Training()
     second = run(store, training)
