@@ -322,7 +322,7 @@ def _explain(error: sqlite3.Error | OSError) -> str:
     if "locked" in text:
         return f"another process has kept the run store locked for {BUSY:.0f} s. End it, or try again later."
     if "full" in text or "No space" in text or "disk I/O" in text:  # the last is what a full WAL reports
-        return f"the disk is full or failing ({text}): the run store cannot be written. Free some space; --resume then goes on."
+        return f"the disk is full or failing ({text}). Free some space; --resume then goes on."
     if "readonly" in text or "unable to open" in text or isinstance(error, OSError):
         return f"the run store cannot be opened or written ({text}). Give a folder that can be, with --results."
     if "not a database" in text or "malformed" in text:
