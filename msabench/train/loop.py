@@ -127,8 +127,9 @@ def train(
                 *(epoch, logged["train.loss"], valid["mae"], " *" if improved else "  ", logged["seconds"]),
             )
             arrays = model.after_epoch(State(epoch, trainer.step, config.seed))
-            if arrays:
-                recorder.artifact(f"epoch-{epoch:03d}.npz", _npz(arrays))
+            if arrays:  # with what a case study needs to name a sample: MCER's table VI
+                samples = {"id": np.array(data.splits["train"].ids), "label": data.splits["train"].labels}
+                recorder.artifact(f"epoch-{epoch:03d}.npz", _npz(samples | arrays))
             if improved:
                 checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": epoch})
             recorder.log(logged, epoch)

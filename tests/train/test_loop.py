@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import signal
 import tempfile
@@ -146,6 +147,11 @@ def test_every_loss_part_is_logged_and_the_parts_add_up(tiny: Prepared, tmp_path
 def test_a_generated_label_table_is_stored_each_epoch(tiny: Prepared, tmp_path: Path) -> None:
     _, logged = run(tiny, tmp_path)
     assert sorted(logged.files) == [f"epoch-{e:03d}.npz" for e in range(1, 5)]
+    last = np.load(io.BytesIO(logged.files["epoch-004.npz"]))
+    assert last["id"].tolist() == tiny.splits["train"].ids
+    assert {f"labels_{name}" for name in ("t", "a", "v", "m_t", "m_a", "m_v")} < set(last)
+    moved = np.abs(last["labels_t"] - last["label"])
+    assert 0 < moved.max() <= 6
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
