@@ -205,8 +205,8 @@ def _experiment(config: RunConfig) -> sacred.Experiment:
     experiment.captured_out_filter = without_bar  # type: ignore[assignment]
     experiment.add_config(config.to_dict())
     experiment.sources.clear()
-    for path in provenance.sources(config.model):
-        experiment.add_source_file(str(provenance.ROOT / path))
+    for path in provenance.source_files(config.model).values():
+        experiment.add_source_file(str(path))
     found = provenance.packages().items()  # add_package_dependency refuses torch's "2.13.0+cpu"
     experiment.dependencies.update(PackageDependency(name, version) for name, version in found)
     return experiment

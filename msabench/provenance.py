@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from msabench import registry
+
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # the checkout, or site-packages
 DECIDING = (
@@ -32,19 +34,27 @@ def models_dir() -> Path:
     return PACKAGE / "models" if (PACKAGE / "models").is_dir() else ROOT / "models"
 
 
-def sources(model: str) -> dict[str, bytes]:
-    """The files that decide the digits of a model's runs, by path relative to ROOT: the harness' data, text and
-    training code, the model's own file and what it imports from other model files."""
+def source_files(model: str) -> dict[str, Path]:
+    """The files that decide the digits of a model's runs: the harness' data, text and training code, the model's own
+    file and what it imports from other model files. By path relative to ROOT; a model's file that stands outside
+    msabench.models has its name alone, so that it may be moved.
+    """
     paths = {
         file for name in DECIDING for file in ([PACKAGE / name] if name.endswith(".py") else _below(PACKAGE / name))
     }
-    waiting = [path for path in models_dir().glob("*.py") if model in _registers(path)]
+    own = registry.file_of(model)
+    waiting = [path for path in models_dir().glob("*.py") if model in _registers(path)] if own is None else [own]
     while waiting:
         path = waiting.pop()
         if path not in paths:
             paths.add(path)
             waiting += _imported_models(path)
-    return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(paths)}
+    return {path.name if path == own else path.relative_to(ROOT).as_posix(): path for path in sorted(paths)}
+
+
+def sources(model: str) -> dict[str, bytes]:
+    """The content of `source_files`."""
+    return {name: path.read_bytes() for name, path in source_files(model).items()}
 
 
 def code_version(model: str) -> str:

@@ -64,6 +64,12 @@ class Experiment:
     cases: tuple[Case, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def year(self) -> str:
+        """Of the paper, which its venue names ("ACL 2020"); "" where there is none."""
+        found = re.search(r"\b(19|20)\d\d\b", self.paper.get("venue", ""))
+        return found[0] if found else ""
+
 
 def load(model: str) -> Experiment:
     """The experiment file of a model; empty where it has none. Raises UsageError for a file that is wrong."""

@@ -11,6 +11,7 @@ import torch
 from tabulate import tabulate
 
 from msabench import config as configuration
+from msabench import registry
 from msabench.data import load
 from msabench.data.batching import prepare
 from msabench.data.find import card
@@ -28,6 +29,7 @@ def run(
     dataset: str,
     seeds: list[int],
     *,
+    model_path: Path | None = None,
     preset: str = "paper",
     overrides: Iterable[str] = (),
     data_dir: Path | None = None,
@@ -40,8 +42,13 @@ def run(
     overwrite: bool = False,
     progress: bool = True,
 ) -> int:
-    """Runs each seed and prints what came out. Returns the exit code: 0, or 130 when the user stopped it."""
+    """Runs each seed and prints what came out. Returns the exit code: 0, or 130 when the user stopped it.
+
+    model_path: the file that registers `model`, where that is none of msabench.models.
+    """
     card(dataset)  # before all else: a misspelt name is said as such
+    if model_path is not None:
+        registry.load_file(model_path)
     overrides = list(overrides)
     first = configuration.build(model, dataset, seed=seeds[0], preset=preset, overrides=overrides)
     target = resolve_device(device)

@@ -218,7 +218,7 @@ def test_a_file_dropped_into_models_is_under_test(tmp_path: Path, monkeypatch: p
         "from msabench.config import TrainConfig\nfrom msabench.contract import Model\n"
         "from msabench.registry import register\n\n@register('dropped_in', TrainConfig)\nclass New(Model): ...\n"
     )
-    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.setattr(registry, "_entries", registry.entries())
     monkeypatch.setattr(msabench.models, "__path__", [*msabench.models.__path__, str(tmp_path)])
     assert "dropped_in" in registry.entries()
     with pytest.raises(NotImplementedError):

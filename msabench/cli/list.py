@@ -21,26 +21,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def list_models(args: argparse.Namespace) -> int:
-    from tabulate import tabulate
+    from msabench import catalogue
 
-    import msabench.published as published
-    from msabench import registry
-
-    best = {
-        (result.model, result.dataset): result.metrics["mae"]
-        for dataset in ("mosi", "mosei")
-        for result in published.results(dataset)
-        if not result.variant and "mae" in result.metrics
-    }
-    rows = []
-    for name, entry in registry.entries().items():
-        experiment = published.load(name)
-        shown = [f"{best[name, d]:.3f}" if (name, d) in best else "–" for d in ("mosi", "mosei")]
-        summary = (entry.model.__doc__ or "").strip().splitlines()
-        title = (experiment.paper or {}).get("title") or (summary[0] if summary else "")
-        rows.append([name, " ".join(entry.model.modalities), *shown, ", ".join(experiment.presets) or "–", title])
-    headers = ["model", "modalities", "published MOSI MAE", "MOSEI MAE", "presets", "what"]
-    print(tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=[None, None, 10, 6, None, 60]))
+    print(catalogue.table())
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 
 from msabench.cli.options import add_data_dir, add_store, parse_seeds
 
@@ -15,6 +16,7 @@ examples:
   python -m msabench run mcer mosi --set without=mi --set layers=3
   python -m msabench run mcer mosi --resume               go on after a kill or Ctrl-C, to the same digits
   python -m msabench run text_only mosi --text-encoder ~/models/bert-base-uncased
+  python -m msabench run my_model mosi --model-path my_model.py
 """
 
 
@@ -28,6 +30,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("model", metavar="MODEL", help="see: msabench list models")
     command.add_argument("dataset", metavar="DATASET", help="mosi, mosei, mosi-sim, … (msabench list datasets)")
+    command.add_argument("--model-path", metavar="FILE", type=Path, help="a file of your own that registers MODEL")
     command.add_argument("--seeds", metavar="S", default="0", help="e.g. 0-4 or 1,2,7 (default 0)")
     command.add_argument("--preset", metavar="NAME", default="paper", help="published hyper-parameters (default paper)")
     command.add_argument(
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         args.dataset,
         seeds,
+        model_path=args.model_path,
         preset=args.preset,
         overrides=overrides,
         data_dir=args.data_dir,

@@ -1,4 +1,4 @@
-"""`msabench show RUN`, and the table of `msabench list runs`."""
+"""`msabench show RUN`, `msabench show model NAME`, and the table of `msabench list runs`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,29 @@ LOG_LINES = 20
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("show", help="all about one run: result, config, environment, curves, log")
-    command.add_argument("run", metavar="RUN", type=int, help="its number (msabench list runs)")
-    command.add_argument("--log", action="store_true", help="only the captured log, whole")
+    command = commands.add_parser(
+        "show",
+        help="all about one run: result, config, environment, curves, log; or about one model: show model NAME",
+    )
+    command.add_argument("what", metavar="RUN", nargs="+", help="its number (msabench list runs), or: model NAME")
+    command.add_argument("--log", action="store_true", help="only the run's captured log, whole")
     add_store(command)
-    command.set_defaults(handler=run)
+    command.set_defaults(handler=show)
+
+
+def show(args: argparse.Namespace) -> int:
+    what = args.what
+    if what[0] == "model" and len(what) == 2:
+        from msabench import catalogue
+
+        print("\n".join(catalogue.describe(what[1])))
+        return 0
+    if len(what) != 1 or not what[0].isdigit():
+        raise UsageError(
+            f"show {' '.join(what)}: expected a run's number or  model NAME, e.g.  show 7  or  show model mcer"
+        )
+    args.run = int(what[0])
+    return run(args)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -136,6 +136,26 @@ def test_a_run_is_stored_shown_reported_and_not_repeated(train: list[object], tm
     }
 
 
+def test_a_model_in_a_file_of_ones_own_runs_and_is_stored_with_it(
+    train: list[object], tmp_path: Path, checkout: Path
+) -> None:
+    page = (checkout / "docs" / "add_a_model.md").read_text("utf-8")
+    (tmp_path / "my_model.py").write_text(page.split("```python\n")[1].split("```")[0], "utf-8")
+    command = ["run", "my_model", *train[2:], "--model-path", "my_model.py"]
+    first = msabench(*command, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    from msabench.store import open_store
+
+    store = open_store(None, tmp_path / "results")
+    (run,) = store.find(model="my_model", status="COMPLETED")
+    assert "my_model.py" in str(store.document(run.id)["experiment"]["sources"])
+    again = msabench(*command, cwd=tmp_path)
+    assert "already done" in again.stdout + again.stderr
+    without = msabench(*command[:-2], cwd=tmp_path)
+    assert without.returncode == 2
+    assert "unknown model 'my_model'" in without.stderr
+
+
 def predictions(folder: Path) -> bytes:
     from msabench.store import open_store
 
