@@ -178,5 +178,5 @@ def _indent(lines: Iterable[str]) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    unbroken = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(text, 118, initial_indent="  ", subsequent_indent="    ", **unbroken)
+    lines = textwrap.TextWrapper(118, "  ", "    ", break_long_words=False, break_on_hyphens=False)
+    return lines.wrap(text)

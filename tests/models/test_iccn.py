@@ -205,7 +205,7 @@ def test_the_gradient_is_finite_where_an_eigenvalue_solver_has_none(case: str) -
     total = correlation(x, y, real, 1e-3)
     for gradient in torch.autograd.grad(total, [x, y]):
         assert gradient.isfinite().all()
-    assert -1e-9 <= total.item() <= 4
+    assert -1e-9 <= total.detach().item() <= 4
 
 
 def test_the_correlation_of_float32_projections_is_computed_in_float64() -> None:
@@ -238,7 +238,7 @@ def test_the_term_is_minus_the_weighted_correlation_of_the_batch_and_of_the_samp
     term = model.loss(output, batch, STATE)["cca"]
     last = rows[3:].numpy()
     expected = canonical(last[:, 0], last[:, 1], 1e-3)
-    assert float(term) == pytest.approx(-0.3 * expected, abs=1e-10)
+    assert term.item() == pytest.approx(-0.3 * expected, abs=1e-10)
     assert float(model.logs(output)["correlation"]) == pytest.approx(expected / 2, abs=1e-10)
     (gradient,) = torch.autograd.grad(term, k)
     assert gradient.abs().min() > 0
@@ -255,7 +255,7 @@ def test_the_term_is_0_until_there_are_four_samples_per_dimension() -> None:
         (gradient,) = torch.autograd.grad(term, part)
         assert gradient.isfinite().all()
         enough = first + n >= 8
-        assert (float(term) < 0) == enough
+        assert (term.item() < 0) == enough
         assert bool(gradient.any()) == enough
         remembered(model, part)
 
