@@ -4,13 +4,13 @@ The outer products of the text vector with the audio and with the visual vector 
 based audio" and "text based video". Deep canonical correlation analysis (DCCA, Andrew et al., ICML 2013) makes what the
 CNNs see as correlated as it can; the prediction reads both beside the text.
 
-No official code is known. What the paper fixes: the outer products, the CNNs, the DCCA objective (minus the trace norm
-of S11^-1/2 S12 S22^-1/2), convolution and LSTM over audio and video, the concatenation [K_ta; H_t; K_tv]. All sizes and
-rates here are ours.
+No official code is known, and only the paper's abstract was at hand. From it: the outer products and DCCA (minus the
+trace norm of S11^-1/2 S12 S22^-1/2). Not checked against its text: the CNNs' place, convolution and LSTM over audio and
+video, the concatenation [K_ta; H_t; K_tv], two losses that take turns. All sizes and rates are ours.
 
-Differs from the paper:
-- The correlation and the prediction are learnt in one step, as a weighted sum. There the two losses take turns, the
-  first on large batches; a sum's gradient is that of both turns together, and needs no second optimiser.
+Choices that may differ from the paper:
+- The correlation and the prediction are learnt in one step, as a weighted sum, not in turns: a sum's gradient is that of
+  both turns together, and needs no second optimiser.
 - Large batches: the covariances are those of the batch and of the `memory` samples before it, whose projections are
   kept as they were (no gradient). The term is 0 until there are four samples per dimension: of fewer, any two sets of
   projections correlate.
