@@ -9,8 +9,8 @@ trace norm of S11^-1/2 S12 S22^-1/2). Not checked against its text: the CNNs' pl
 video, the concatenation [K_ta; H_t; K_tv], two losses that take turns. All sizes and rates are ours.
 
 Choices that may differ from the paper:
-- The correlation and the prediction are learnt in one step, as a weighted sum, not in turns: a sum's gradient is that of
-  both turns together, and needs no second optimiser.
+- The correlation and the prediction are learnt in one step, as a weighted sum, not in turns: a sum's gradient is that
+  of both turns together, and needs no second optimiser.
 - Large batches: the covariances are those of the batch and of the `memory` samples before it, whose projections are
   kept as they were (no gradient). The term is 0 until there are four samples per dimension: of fewer, any two sets of
   projections correlate.
