@@ -56,12 +56,14 @@ def run(
     for note in content.notes:
         log.info("data: %s", note)
     data = prepare(content, first.data, standardise=first.hparams.standardise, progress=progress)
+    if data.encoder_source:
+        log.info("%s", data.encoder_source)
     store = open_store(store_url, results_dir)
     outcomes = []
     try:
         for seed in seeds:
             config = configuration.build(model, data.name, seed=seed, preset=preset, overrides=overrides)
-            log.info("%s on %s, seed %d, %s, text by %s", model, data.name, seed, target, data.setting["text_encoder"])
+            log.info("%s on %s, seed %d, %s", model, data.name, seed, target)
             outcomes.append(
                 execute(
                     config,
