@@ -1,7 +1,11 @@
 """Gated cross-modal transformers of pairs of modalities (MCER eq. 11-16; BBFN, Han et al. 2021).
 
-Differs from BBFN's code: post-norm, as MCER's eq. 15 and 16 print it; the pooled vectors of every layer, the first
-too, come from a BiGRU (eq. 11); attention dropout is 0 by default, which lets torch use its fused kernel.
+Differs from BBFN's code:
+- Post-norm, as MCER's eq. 15 and 16 print it; no dropout on o before the gate.
+- The pooled vectors of every layer, the first too, come from a BiGRU (eq. 11) of d/2 each way, its halves side by side
+  (there d each way, its halves averaged).
+- L_dc is a sum over the pairs (eq. 22; there a mean).
+- Attention dropout is 0 by default, which lets torch use its fused kernel.
 """
 
 from __future__ import annotations
@@ -59,8 +63,9 @@ class Layer(nn.Module):
         self.pool = BiGRUs([d] * 2 * pairs, d // 2)
         self.towards = nn.ModuleList(Direction(d, heads, dropout, dropout_attention) for _ in range(2 * pairs))
 
-    def forward(self, streams: list[Sequence]) -> tuple[list[Sequence], Tensor]:
-        """Each stream updated from its partner, both as they were before; and the pooled x (2 * pairs, B, d)."""
+    def forward(self, streams: list[Sequence], steps: int | None = None) -> tuple[list[Sequence], Tensor]:
+        """Each stream (its first `steps`) updated from its partner, both as they were before; and the pooled x
+        (2 * pairs, B, d)."""
         means = [
             torch.cat([masked_mean(part, s.mask) for part in outputs], dim=-1)  # a mean does not ask for time's order
             for s, outputs in zip(streams, self.pool(streams), strict=True)
@@ -68,7 +73,8 @@ class Layer(nn.Module):
         updated = []
         for i, towards in enumerate(self.towards):
             s, m = streams[i], streams[i ^ 1]
-            updated.append(Sequence(towards(s.values, m.values, means[i], means[i ^ 1], m.mask), s.mask))
+            values = towards(s.values[:, :steps], m.values, means[i], means[i ^ 1], m.mask)
+            updated.append(Sequence(values, s.mask[:, :steps]))
         return updated, torch.stack(means)  # eq. 11
 
 
@@ -85,8 +91,8 @@ class GatedTransformers(nn.Module):
     def forward(self, encoded: Mapping[str, Sequence]) -> tuple[dict[str, Tensor], Tensor]:
         """M_t, M_a, M_v (B, T_m, d) -> [head; head] (B, 2d) by pair, and every layer's pooled x (L, pairs, 2, B, d)."""
         streams, pooled = [encoded[m] for pair in self.pairs for m in pair], []
-        for layer in self.layers:
-            streams, x = layer(streams)
+        for i, layer in enumerate(self.layers, start=1):
+            streams, x = layer(streams, 1 if i == len(self.layers) else None)  # of the last outputs only step 0 is read
             pooled.append(x)
         heads = [s.values[:, 0] for s in streams]
         represented = {p: torch.cat(heads[2 * i : 2 * i + 2], dim=-1) for i, p in enumerate(self.pairs)}
@@ -94,7 +100,8 @@ class GatedTransformers(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """L_dc: at every layer of every pair a small network says which modality a pooled x is (eq. 21, 22; BBFN's code).
+    """L_dc: at every layer of every pair a small network says which modality a pooled x is (eq. 21, 22, networks as in
+    BBFN's code).
 
     Encoders minimise its loss too: it keeps the modalities distinct, there is no gradient reversal. group_size is eq.
     21's k: the networks read means of k samples drawn together, the last group what is left.

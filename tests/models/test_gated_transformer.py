@@ -78,11 +78,34 @@ def test_a_pairs_representation_is_step_0_of_both_last_outputs() -> None:
     encoded = {m: stream([3, 4], seed) for seed, m in enumerate("tav")}
     heads, pooled = net(encoded)
     streams = [encoded[m] for m in "tatv"]
-    for layer in net.layers:
-        streams, _ = layer(streams)
+    for i, layer in enumerate(net.layers):
+        streams, x = layer(streams)  # all steps
+        assert_close(pooled[i].flatten(0, 1), x)
     assert list(heads) == ["ta", "tv"]
+    assert_close(heads["ta"], torch.cat([streams[0].values[:, 0], streams[1].values[:, 0]], -1))
     assert_close(heads["tv"], torch.cat([streams[2].values[:, 0], streams[3].values[:, 0]], -1))
     assert pooled.shape == (2, 2, 2, 2, D)  # L, pairs, modalities, B, d
+
+
+def test_of_the_last_layer_only_step_0_is_computed() -> None:
+    """Of queries; keys and the pooled vectors still see all steps (the test above has their values)."""
+    net = GatedTransformers(["ta"], D, HEADS, layers=2).double()
+    steps: list[int] = []
+    for layer in net.layers:
+        layer.towards[0].query.register_forward_hook(lambda module, given, result: steps.append(given[0].shape[1]))
+    net({m: stream([3, 4], seed) for seed, m in enumerate("ta")})
+    assert steps == [4, 1]
+
+
+@pytest.mark.parametrize(("dropout", "dropout_attention"), [(0.5, 0.0), (0.0, 0.5)])
+def test_both_dropouts_are_random_in_training_and_off_in_evaluation(dropout: float, dropout_attention: float) -> None:
+    torch.manual_seed(0)
+    f = Direction(D, HEADS, dropout, dropout_attention).double()
+    s, m, x = stream([3, 4], 1), stream([2, 5], 2), torch.zeros(2, D, dtype=torch.float64)
+    assert not torch.equal(f(s.values, m.values, x, x, m.mask), f(s.values, m.values, x, x, m.mask))
+    plain = Direction(D, HEADS, 0.0, 0.0).double()
+    plain.load_state_dict(f.state_dict())
+    assert torch.equal(f.eval()(s.values, m.values, x, x, m.mask), plain(s.values, m.values, x, x, m.mask))
 
 
 def test_pairs_and_layers_share_no_weights() -> None:
