@@ -1,8 +1,9 @@
 """A lower bound on the mutual information of two vectors (MCER's L_MI; MMIM, Han et al. 2021).
 
 Barber-Agakov: I(x; y) >= E[log q(y|x)] + H(y). Both terms are taken over one and the same variable, y's projection to
-a few dimensions with a little noise, whitened: then H is a constant, the bound does not change when y is scaled, and
-it is 0 for independent vectors, so that neither collapse nor growth of y is rewarded.
+a few dimensions with a little noise, whitened: then H is a constant, the bound does not change when y is scaled (above
+a standard deviation of MIN_SD), and it is 0 for independent vectors, so that neither collapse nor growth of y is
+rewarded.
 
 Differs from MMIM's code: there H is taken over a learned projection and q over all of y, without log σ² in q; that is
 no bound. And it is in nats per dimension: summed, its gradient on the small encoders is 100-500 times the task's.
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 DIMENSIONS = 8  # of the projection; all constants here are ours: the paper gives none
+HIDDEN = 32  # of q's networks
 NOISE = 0.1  # λ, the share of added noise in the variance
 MIN_SD = 1e-2
 LOG_VAR = (-4.0, 4.0)
@@ -25,7 +27,8 @@ BATCHES = 4  # past ones that sharpen the moments
 def whiten(u: Tensor, past: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
     """u with noise of variance λ, whitened: its noiseless part w (B, e) and the noise's variances n (e,).
 
-    Moments over the batch u (B, e) and the rows of past (Q, e) where filled (Q,) is 1. A constant u gives w = 0, n = 1.
+    Moments over the batch u (B, e) and the rows of past (Q, e) where filled (Q,) is 1. A u that is constant over
+    both gives w = 0, n = 1: while past rows differ from it, a u that has become constant has w ≠ 0.
     """
     rows, weight = torch.cat([u, past]), torch.cat([filled.new_ones(len(u)), filled]).unsqueeze(1)  # (B + Q, ...)
     n = weight.sum()
@@ -39,20 +42,20 @@ def whiten(u: Tensor, past: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - NOISE) ** 0.5 * scaled[: len(u)] @ inverse.T, NOISE * inverse.square().sum(1)
 
 
-def mlp(d_in: int, d_hidden: int, d_out: int) -> nn.Module:
+def mlp(d_in: int, d_out: int) -> nn.Module:
     """Two layers; the last starts at 0."""
-    last = nn.Linear(d_hidden, d_out)
+    last = nn.Linear(HIDDEN, d_out)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(d_in, d_hidden), nn.ReLU(), last)
+    return nn.Sequential(nn.Linear(d_in, HIDDEN), nn.ReLU(), last)
 
 
 class Gaussian(nn.Module):
     """q(w|x) = N(μ(x), diag σ²(x)); starts at N(0, I)."""
 
-    def __init__(self, d_in: int, d_hidden: int, d_out: int) -> None:
+    def __init__(self, d_in: int, d_out: int) -> None:
         super().__init__()
-        self.mean, self.log_var = mlp(d_in, d_hidden, d_out), mlp(d_in, d_hidden, d_out)
+        self.mean, self.log_var = mlp(d_in, d_out), mlp(d_in, d_out)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         """The bound (B, e), nats per sample and dimension, constants included. x (B, d_in), w (B, e), noise (e,)."""
@@ -75,7 +78,6 @@ class MutualInformation(nn.Module):
         pairs: tuple[tuple[str, str], ...],
         batch_size: int,
         reduction: str = "mean",
-        d_hidden: int = 32,
     ) -> None:
         super().__init__()
         self.pairs, self.reduction = pairs, reduction
@@ -85,7 +87,7 @@ class MutualInformation(nn.Module):
             self.register_buffer(f"projection_{y}", nn.init.orthogonal_(torch.empty(e, widths[y])))
             self.register_buffer(f"queue_{y}", torch.zeros(BATCHES, batch_size, e))
         self.register_buffer("filled", torch.zeros(BATCHES, batch_size))  # 1 where the queue holds a row
-        self.q = nn.ModuleDict({x + y: Gaussian(widths[x], d_hidden, min(DIMENSIONS, widths[y])) for x, y in pairs})
+        self.q = nn.ModuleDict({x + y: Gaussian(widths[x], min(DIMENSIONS, widths[y])) for x, y in pairs})
 
     def forward(self, vectors: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """vectors: (B, widths[m]) by modality -> L_MI, and the projections that `remember` takes."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from msabench.models.mutual_information import DIMENSIONS, NOISE, MutualInformation, whiten
+from msabench.models.mutual_information import DIMENSIONS, NOISE, Gaussian, MutualInformation, whiten
 
 
 def module(d_x: int, d_y: int, batch_size: int = 64, reduction: str = "mean") -> MutualInformation:
@@ -78,6 +78,21 @@ def test_the_sum_is_the_mean_times_the_dimensions() -> None:
     total = module(5, 12, reduction="sum")
     total.load_state_dict(mean.state_dict())
     assert bound(total, x, y) == pytest.approx(DIMENSIONS * bound(mean, x, y))
+
+
+@pytest.mark.parametrize(("bias", "clamped"), [(-1e3, -4.0), (1e3, 4.0)])
+def test_log_variance_is_kept_between_minus_4_and_4(bias: float, clamped: float) -> None:
+    q, x, w = Gaussian(5, 2).double(), normal(3, 5), normal(3, 2, 1)
+    noise = torch.tensor([0.1, 0.3]).double()
+    torch.nn.init.constant_(q.log_var[-1].bias, bias)
+    assert_close(q(x, w, noise), 0.5 * (1 - (w.square() + noise) * math.exp(-clamped) - clamped))
+
+
+def test_a_y_that_was_not_constant_before_is_told_apart_from_the_queue() -> None:
+    """Constant over the batch alone it is one point beside the rows of the queue."""
+    rows, past = torch.full((4, 2), 3.0).double(), normal(8, 2)
+    assert whiten(rows, past, torch.zeros(8).double())[0].abs().max() < 1e-9
+    assert whiten(rows, past, torch.ones(8).double())[0].abs().min() > 0.1
 
 
 @pytest.mark.parametrize("case", ["constant y", "constant x", "one sample", "one sample, constant"])
