@@ -46,15 +46,15 @@ class LabelMemory(nn.Module):
         return torch.where(self.seen[index].unsqueeze(1), self.generated[index], truth.unsqueeze(1))
 
     @torch.no_grad()
-    def next_labels(
-        self, features: Tensor, truth: Tensor, index: Tensor, epoch: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B, K) labels after this batch in this epoch (from 1), and shares to log. Changes nothing: see `store`."""
-        current = self.labels(truth, index)
+    def next_labels(self, features: Tensor, current: Tensor, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, K) labels after this batch in this epoch (from 1), and shares to log. Changes nothing: see `store`.
+
+        features (B, D) of the batch; current (B, K), what `labels` gave for it.
+        """
         if epoch < 2:  # eq. 31
             return current, {}
         alpha = self.alpha(features)
-        y, alpha_m = truth.unsqueeze(1).double(), alpha[:, :1]
+        y, alpha_m = current[:, :1].double(), alpha[:, :1]
         pivot = torch.copysign(alpha_m.abs().clamp(min=1e-3), alpha_m)  # finite, and clamped below
         moved = y + (alpha[:, 1:] - pivot) / 2 * (y + pivot) / pivot  # eq. 30
         fresh = moved.clamp(-self.label_range, self.label_range)
@@ -89,3 +89,10 @@ class LabelMemory(nn.Module):
         """(N,) float32 generated labels by name, without column 0; NaN where a sample was never seen."""
         table = self.generated.masked_fill(~self.seen.unsqueeze(1), float("nan")).cpu().numpy()
         return {name: table[:, k] for k, name in enumerate(self.names) if k > 0}
+
+
+def weighted_gaps(predictions: Tensor, labels: Tensor) -> Tensor:
+    """tanh(|y - y_m|) |ŷ - y|, mean over the batch (eq. 32): predictions (B, K - 1), labels (B, K) -> (K - 1,)."""
+    generated = labels[:, 1:]
+    weight = (generated - labels[:, :1]).abs().tanh()
+    return (weight * (predictions - generated).abs()).mean(0)

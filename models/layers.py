@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from msabench.config import TrainConfig
 from msabench.contract import Sequence
+from msabench.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class Rates:
     text: float
     audio: float
     visual: float
+
+
+def check_fields(model: str, config: TrainConfig) -> None:
+    """Raises UsageError unless a model's own integers (sizes, counts) are at least 1 and its dropouts in [0, 1)."""
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if f.type in ("int", int) and f.name not in TrainConfig.__dataclass_fields__ and value < 1:
+            raise UsageError(f"{model}: {f.name} must be at least 1, got {value}.")
+        if f.name.startswith("dropout") and not 0 <= value < 1:
+            raise UsageError(f"{model}: {f.name} must be in [0, 1), got {value}.")
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
 from msabench.errors import UsageError
-from msabench.models.layers import align_windows
+from msabench.models.groups import bert_groups
+from msabench.models.layers import align_windows, check_fields
 from msabench.registry import register
 
 
@@ -48,9 +49,7 @@ class MAGBertConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("dropout", "dropout_head"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"mag_bert: {name} must be in [0, 1), got {getattr(self, name)}.")
+        check_fields("mag_bert", self)
         if self.beta <= 0:
             raise UsageError(f"mag_bert: beta must be above 0, got {self.beta}.")
 
@@ -108,15 +107,7 @@ class MAGBert(Model):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One learning rate; biases and LayerNorms have no weight decay."""
-        c = self.config
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
-        for name, parameter in self.named_parameters():
-            (plain if name.endswith("bias") or "norm" in name.lower() else decayed).append(parameter)
-        return [
-            {"params": decayed, "lr": c.lr, "weight_decay": c.weight_decay},
-            {"params": plain, "lr": c.lr, "weight_decay": 0.0},
-        ]
+        return bert_groups(self, self.config.lr, self.config.weight_decay)
 
 
 def along_tokens(x: Sequence, tokens: Tensor) -> Tensor:

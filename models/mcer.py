@@ -9,13 +9,14 @@ What the paper leaves open, and how it is read here:
 - L_MI is a Barber-Agakov bound in nats per dimension (mutual_information.py; the paper names MMIM only).
 - L_dc reads eq. 11's pooled vectors and is minimised by all: BBFN's code, no gradient reversal.
 - z is its mean in evaluation, so that a prediction is deterministic (MIB's code stays random).
-- Until epoch 3 all labels equal y_m and eq. 32's weights are 0: unimodal and cross-modal tasks do not learn yet.
+- Until epoch 3 every label that a loss reads is still y_m, and eq. 32's weights are 0: unimodal and cross-modal tasks
+  do not learn yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
@@ -27,8 +28,9 @@ from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
 from msabench.errors import UsageError, closest
 from msabench.models.gated_transformer import Discriminators, GatedTransformers
-from msabench.models.label_generation import LabelMemory
-from msabench.models.layers import BiGRUs, Bottleneck, LSTMEncoder, reverse
+from msabench.models.groups import encoder_groups
+from msabench.models.label_generation import LabelMemory, weighted_gaps
+from msabench.models.layers import BiGRUs, Bottleneck, LSTMEncoder, check_fields, reverse
 from msabench.models.mutual_information import MutualInformation
 from msabench.registry import register
 
@@ -47,13 +49,12 @@ class MCERConfig(TrainConfig):
     lr_other: float = 7e-4
     alpha: float = 1.9  # of L_m, eq. 33
     beta: float = 0.001  # of L_avl
-    gamma: float = 0.05  # of L_dc
+    gamma: float = 0.05  # of L_dc; eq. 22's λ is 1, gamma scales
     eta: float = 0.1  # of L_MI
     # Tables IV and V: losses left out, cross-modal heads built
     without: tuple[str, ...] = ()
     cross_modal: tuple[str, ...] = ("m_t", "m_a", "m_v")
     # Not in the paper from here on
-    max_epochs: int = 100
     patience: int = 8  # SELF-MM
     weight_decay: float = 0.0  # never on BERT's biases and LayerNorms (SELF-MM)
     lstm_audio: int = 16  # SELF-MM in MMSA, mosi; so are the next seven
@@ -65,7 +66,7 @@ class MCERConfig(TrainConfig):
     d_audio: int = 16
     d_visual: int = 32
     dropout_lstm: float = 0.0  # SELF-MM in MMSA, mosi
-    dropout_unimodal: float = 0.1  # SELF-MM in MMSA, mosi: before the unimodal Linear; none on X_t
+    dropout_unimodal: float = 0.1  # ours: X_a and X_v, not X_t (SELF-MM in MMSA, mosi: text and audio, visual 0)
     d_z: int = 64  # ours
     ib_beta: float = 1e-3  # MIB; inside eq. 26 and 29, another number than `beta`
     log_var_bias: float = -4.0  # ours: σ starts at .14 (MIB: .007); at 0, epoch 1 would be mostly noise
@@ -84,12 +85,7 @@ class MCERConfig(TrainConfig):
         object.__setattr__(self, "cross_modal", ordered("cross_modal", self.cross_modal, HEADS))
         if self.lr != TrainConfig.lr:
             raise UsageError("mcer has no lr of its own: set lr_bert, lr_audio, lr_visual and lr_other.")
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.type == "int" and value < 1:
-                raise UsageError(f"mcer: {f.name} must be at least 1, got {value}.")
-            if f.name.startswith("dropout_") and not 0 <= value < 1:
-                raise UsageError(f"mcer: {f.name} must be in [0, 1), got {value}.")
+        check_fields("mcer", self)
         if self.d % 2 or self.d % self.heads:
             raise UsageError(f"mcer: d must be even and divisible by heads, got d={self.d}, heads={self.heads}.")
         if self.mi_reduction not in ("mean", "sum"):
@@ -98,7 +94,7 @@ class MCERConfig(TrainConfig):
 
 def ordered(field: str, given: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     """`given` without repeats in `known`'s order: two spellings of one ablation are one run."""
-    known = tuple(known)
+    given, known = tuple(given), tuple(known)
     for name in given:
         if name not in known:
             raise UsageError(f"mcer: {field} has no {name!r}.{closest(name, known)}  It takes: {', '.join(known)}.")
@@ -185,9 +181,8 @@ class MCER(Model):
         """Eq. 32, 33. Also leaves in output.extra what `logs` and `after_batch` need."""
         c, extra, y_m = self.config, output.extra, batch.label
         labels = self.memory.labels(y_m, batch.index)  # (B, K), y_m first
-        weight = (labels[:, 1:] - y_m.unsqueeze(1)).abs().tanh()  # W_s, W_c
-        gaps = (weight * (extra["predictions"].float() - labels[:, 1:]).abs()).mean(0)  # (K - 1,)
-        terms = {"m_task": (output.prediction.float() - y_m).abs().mean(), "s_task": gaps[:3].sum()}
+        gaps = weighted_gaps(extra["predictions"], labels)  # (K - 1,)
+        terms = {"m_task": (output.prediction - y_m).abs().mean(), "s_task": gaps[:3].sum()}
         log = {}
         if c.cross_modal:
             terms["c_task"] = gaps[3:].sum()
@@ -201,35 +196,17 @@ class MCER(Model):
         if "mi" not in c.without:
             terms["mi"], projected = self.mi({m: extra[f"x_{m}"] for m in MODALITIES})
             extra |= {f"projected_{m}": v for m, v in projected.items()}
-        extra["labels"], shares = self.memory.next_labels(extra["representations"], y_m, batch.index, state.epoch)
+        extra["labels"], shares = self.memory.next_labels(extra["representations"], labels, state.epoch)
         log |= shares | {f"unweighted.{name}": value.detach() for name, value in terms.items()}
         extra |= {f"log.{name}": value for name, value in log.items()}
         factor = {"m": c.alpha, "avl": c.beta, "dc": c.gamma, "mi": c.eta}
         return {name: factor.get(name, 1.0) * value for name, value in terms.items()}
 
-    def logs(self, output: Output) -> dict[str, Tensor]:
-        return {name.removeprefix("log."): v for name, v in output.extra.items() if name.startswith("log.")}
-
     def parameter_groups(self) -> list[dict[str, Any]]:
         """BERT with and without weight decay, audio encoder, visual encoder, everything else (SELF-MM's groups)."""
         c = self.config
-        parts: dict[str, list[nn.Parameter]] = {"bert": [], "bert_plain": [], "audio": [], "visual": [], "other": []}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                part = name.partition(".")[0]
-                if part == "text":
-                    part = "bert_plain" if name.endswith("bias") or "norm" in name.lower() else "bert"
-                parts[part if part in parts else "other"].append(parameter)
-        rates = {"bert": c.lr_bert, "bert_plain": c.lr_bert, "audio": c.lr_audio, "visual": c.lr_visual}
-        return [
-            {
-                "params": group,
-                "lr": rates.get(part, c.lr_other),
-                "weight_decay": c.weight_decay * (part != "bert_plain"),
-            }
-            for part, group in parts.items()
-            if group
-        ]
+        rates = {"bert": c.lr_bert, "audio": c.lr_audio, "visual": c.lr_visual, "other": c.lr_other}
+        return encoder_groups(self, rates, dict.fromkeys(rates, c.weight_decay))
 
     def after_batch(self, output: Output, batch: Batch, state: State) -> None:
         extra = output.extra
@@ -242,5 +219,5 @@ class MCER(Model):
         return {f"labels_{name}": labels for name, labels in self.memory.arrays().items()}
 
     def notes(self, best_epoch: int) -> tuple[str, ...]:
-        untrained = "best epoch <= 2: the unimodal and cross-modal tasks had not begun to learn"
-        return (untrained,) if best_epoch <= 2 else ()
+        tasks = "unimodal and cross-modal tasks" if self.config.cross_modal else "unimodal tasks"
+        return (f"best epoch <= 2: the {tasks} had not begun to learn",) if best_epoch <= 2 else ()

@@ -16,7 +16,7 @@ Differs from the official code:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from msabench.config import TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, State
 from msabench.errors import UsageError
-from msabench.models.label_generation import LabelMemory
-from msabench.models.layers import LSTMEncoder
+from msabench.models.groups import encoder_groups
+from msabench.models.label_generation import LabelMemory, weighted_gaps
+from msabench.models.layers import LSTMEncoder, check_fields
 from msabench.registry import register
 
 
@@ -61,12 +62,7 @@ class SelfMMConfig(TrainConfig):
         super().__post_init__()
         if self.lr != TrainConfig.lr:
             raise UsageError("self_mm has no lr of its own: set lr_bert, lr_audio, lr_visual and lr_other.")
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name.startswith(("lstm_", "out_", "d_")) and value < 1:
-                raise UsageError(f"self_mm: {f.name} must be at least 1, got {value}.")
-            if f.name.startswith("dropout_") and not 0 <= value < 1:
-                raise UsageError(f"self_mm: {f.name} must be in [0, 1), got {value}.")
+        check_fields("self_mm", self)
 
 
 class Task(nn.Module):
@@ -112,32 +108,18 @@ class SelfMM(Model):
         because a label changes after its sample's turn in epoch 2. Leaves in output.extra what the hooks need."""
         extra, y_m = output.extra, batch.label
         labels = self.memory.labels(y_m, batch.index)  # (B, 4), y_m first
-        weight = (labels[:, 1:] - y_m.unsqueeze(1)).abs().tanh()
-        gaps = (weight * (extra["predictions"] - labels[:, 1:]).abs()).mean(0)  # (3,)
-        extra["labels"], shares = self.memory.next_labels(extra["representations"], y_m, batch.index, state.epoch)
+        gaps = weighted_gaps(extra["predictions"], labels)  # (3,)
+        extra["labels"], shares = self.memory.next_labels(extra["representations"], labels, state.epoch)
         extra |= {f"log.{name}": value for name, value in shares.items()}
         return {"m_task": (output.prediction - y_m).abs().mean()} | {
             f"{m}_task": gap for m, gap in zip(MODALITIES, gaps, strict=True)
         }
 
-    def logs(self, output: Output) -> dict[str, Tensor]:
-        return {name.removeprefix("log."): v for name, v in output.extra.items() if name.startswith("log.")}
-
     def parameter_groups(self) -> list[dict[str, Any]]:
         """BERT with and without weight decay, audio encoder, visual encoder, everything else."""
-        c = self.config
-        parts: dict[str, list[nn.Parameter]] = {"bert": [], "bert_plain": [], "audio": [], "visual": [], "other": []}
-        for name, parameter in self.named_parameters():
-            part = name.partition(".")[0]
-            if part == "text":
-                part = "bert_plain" if name.endswith("bias") or "norm" in name.lower() else "bert"
-            parts[part if part in parts else "other"].append(parameter)
-        groups = []
-        for part, parameters in parts.items():
-            kind = part.removesuffix("_plain")
-            decay = 0.0 if part == "bert_plain" else getattr(c, f"weight_decay_{kind}") / c.accumulate
-            groups.append({"params": parameters, "lr": getattr(c, f"lr_{kind}"), "weight_decay": decay})
-        return groups
+        c, parts = self.config, ("bert", "audio", "visual", "other")
+        decays = {part: getattr(c, f"weight_decay_{part}") / c.accumulate for part in parts}
+        return encoder_groups(self, {part: getattr(c, f"lr_{part}") for part in parts}, decays)
 
     def after_batch(self, output: Output, batch: Batch, state: State) -> None:
         self.memory.store(output.extra["representations"].detach(), output.extra["labels"], batch.index)

@@ -113,8 +113,9 @@ class Model(nn.Module):
         return {"task": F.l1_loss(output.prediction, batch.label)}
 
     def logs(self, output: Output) -> dict[str, Tensor]:
-        """More scalars to log per epoch (unweighted terms, accuracies), averaged over the epoch's batches."""
-        return {}
+        """More scalars to log per epoch (unweighted terms, accuracies), averaged over the epoch's batches: by default
+        what `loss` left in output.extra as `log.NAME`."""
+        return {k.removeprefix("log."): v for k, v in output.extra.items() if k.startswith("log.")}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Optimiser groups; every trainable parameter in exactly one."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from msabench.models.label_generation import LabelMemory
+from msabench.models.label_generation import LabelMemory, weighted_gaps
 
 INDEX = torch.arange(2)
 
@@ -22,7 +22,8 @@ def memory_with_centres(m: tuple[float, float], s: tuple[float, float]) -> Label
 
 def generate(memory: LabelMemory, features: list[float], y: float, epoch: int = 2, row: int = 5) -> float:
     """The next label of s for one new sample."""
-    labels, _ = memory.next_labels(torch.tensor([features]), torch.tensor([y]), torch.tensor([row]), epoch)
+    current = memory.labels(torch.tensor([y]), torch.tensor([row]))
+    labels, _ = memory.next_labels(torch.tensor([features]), current, epoch)
     assert labels[0, 0] == y
     return float(labels[0, 1])
 
@@ -60,10 +61,20 @@ def test_labels_are_clamped_and_the_share_is_told() -> None:
     """α_s is very large next to a centre: y_new far above 3 becomes 3."""
     memory = memory_with_centres((0.0, 4.0), (0.0, 4.0))
     features, y = torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([2.0, 2.0])
-    labels, shares = memory.next_labels(features, y, torch.tensor([5, 6]), 2)
+    labels, shares = memory.next_labels(features, memory.labels(y, torch.tensor([5, 6])), 2)
     assert_close(labels[:, 1], torch.tensor([2 / 3 + 2, 2.0]))
     assert shares["labels_clamped"] == 0.5
     assert shares["alpha_near_zero"] == 0
+
+
+def test_labels_are_clamped_to_the_range_of_the_data() -> None:
+    """The same sample with labels in [-1, 1]: y_new becomes 1 and, of y_m = .5, .5 / 3 + 2 / 3 · 1."""
+    memory = LabelMemory(8, {"m": 1, "s": 1}, label_range=1.0)
+    memory.store(torch.tensor([[0.0, 0.0], [4.0, 4.0]]), torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), INDEX)
+    assert generate(memory, [1.0, 0.0], y=0.5) == pytest.approx(0.5 / 3 + 2 / 3)
+    labels, shares = memory.next_labels(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.5, 0.5]]), 2)
+    assert float(labels[0, 1]) == pytest.approx(0.5 / 3 - 2 / 3)  # from -7/6
+    assert shares["labels_clamped"] == 1
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e-9, -1e-9, 1e-4, -1e-4])
@@ -72,7 +83,7 @@ def test_a_sample_half_way_between_the_centres_gets_a_finite_label(offset: float
     """α_m = 0 divides nothing: it counts as 1e-3 of its own sign, + for 0."""
     memory = memory_with_centres((-1.0, 1.0), (0.0, 4.0))
     features = torch.tensor([[offset, 1.0]], dtype=torch.float64)
-    labels, shares = memory.next_labels(features, torch.tensor([y]), torch.tensor([5]), 2)
+    labels, shares = memory.next_labels(features, torch.full((1, 2), y), 2)
     pivot = -1e-3 if offset > 0 else 1e-3  # closer to the negative centre: α_m < 0
     new = min(max(y + (2 - pivot) / 2 * (y + pivot) / pivot, -3), 3)
     assert float(labels[0, 1]) == pytest.approx(y / 3 + 2 / 3 * new, abs=1e-5)
@@ -130,7 +141,7 @@ def test_labels_equal_self_mms_where_its_formula_is_finite() -> None:
     stored = y[:, None].double() + torch.randn(50, 10, generator=draw).double()
     memory.store(stored, torch.stack([y, y], 1), torch.arange(50))
     features = y[:, None] + torch.randn(50, 10, generator=draw).double()
-    labels, shares = memory.next_labels(features, y, torch.arange(50), epoch=2)
+    labels, shares = memory.next_labels(features, torch.stack([y, y], 1), epoch=2)
     centres = stored.float().double()
     parts = [
         (features[:, c], centres[y > 0][:, c].mean(0), centres[y < 0][:, c].mean(0)) for c in (slice(6), slice(6, 10))
@@ -138,6 +149,12 @@ def test_labels_equal_self_mms_where_its_formula_is_finite() -> None:
     expected = y / 3 + 2 / 3 * self_mm(y.double(), *parts)
     assert shares["labels_clamped"] > 0
     assert_close(labels[:, 1].double(), expected, rtol=0, atol=1e-5)
+
+
+def test_gaps_are_weighted_by_how_far_a_label_is_from_the_annotation() -> None:
+    """Two samples, by hand: tanh|y_s - y_m| |ŷ_s - y_s| is tanh 1 · 3 and 0."""
+    gaps = weighted_gaps(torch.tensor([[1.0], [5.0]]), torch.tensor([[-1.0, -2.0], [1.0, 1.0]]))
+    assert gaps.tolist() == pytest.approx([math.tanh(1) * 3 / 2])
 
 
 def test_state_is_whole_in_the_state_dict() -> None:

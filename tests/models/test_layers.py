@@ -1,12 +1,18 @@
 """Shared building blocks, against torch's own or a loop."""
 
+import math
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.testing import assert_close
 
+from msabench.config import TrainConfig
 from msabench.contract import Sequence
+from msabench.errors import UsageError
 from msabench.models.layers import (
     BiGRUs,
     BiLSTM,
@@ -14,6 +20,7 @@ from msabench.models.layers import (
     GRUScan,
     LSTMEncoder,
     align_windows,
+    check_fields,
     last_step,
     masked_mean,
     reverse,
@@ -175,3 +182,31 @@ def test_log_variance_starts_at_its_bias_and_is_clamped() -> None:
     assert torch.equal(net.log_var.bias, torch.full((4,), -4.0))
     nn.init.constant_(net.log_var.bias, 1e4)
     assert net(torch.zeros(2, 6))[1] < 0.5 * torch.tensor(4.0).exp() + 10
+
+
+@pytest.mark.parametrize(("bias", "clamped"), [(-1e4, -10.0), (1e4, 4.0)])
+def test_log_variance_is_kept_between_minus_10_and_4(bias: float, clamped: float) -> None:
+    net, x = Bottleneck(6, 4, log_var_bias=bias).double(), torch.zeros(2, 6, dtype=torch.float64)
+    mean = net.mean(net.hidden(x))
+    assert_close(net(x)[1], 0.5 * (mean.square() + math.exp(clamped) - clamped - 1).mean())
+
+
+@dataclass(frozen=True)
+class Shaped(TrainConfig):
+    d: int = 4
+    dropout: float = 0.0
+    dropout_out: float = 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"d": 0}, "name: d must be at least 1, got 0"),
+        ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
+        ({"dropout_out": 1.0}, "dropout_out must be in"),
+    ],
+)
+def test_sizes_and_dropouts_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
+    check_fields("name", Shaped(schedule_patience=0))  # the loop's own fields are the loop's
+    with pytest.raises(UsageError, match=message):
+        check_fields("name", Shaped(**wrong))

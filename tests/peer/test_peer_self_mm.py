@@ -294,7 +294,7 @@ def test_pinned_just_closer_to_the_negative_centre_theirs_has_the_wrong_sign(pee
     index, y_m = torch.tensor([2, 3]), torch.ones(2)
     trainer.init_labels(index, y_m)
     trainer.update_labels(fused[2:], *(single[2:],) * 3, 2, index, None)
-    ours, _ = memory.next_labels(torch.cat([fused, *(single,) * 3], 1)[2:], y_m, index, 2)
+    ours, _ = memory.next_labels(torch.cat([fused, *(single,) * 3], 1)[2:], memory.labels(y_m, index), 2)
     assert_close(trainer.label_map["text"][2:], torch.tensor([1 / 3 + 2, 1 / 3 + 2]))
     assert_close(ours[:, 1], torch.tensor([1 / 3 + 2, 1 / 3 - 2]))
 
