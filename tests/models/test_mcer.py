@@ -140,6 +140,52 @@ def test_every_term_is_logged_unweighted_beside_what_a_reader_watches() -> None:
     assert all(0 <= logs[name] <= 1 for name in shares)
 
 
+ENCODERS = {"text", "audio", "visual"}
+MIXED = {f"cross.{part}" for part in ("encode", "project", "transform")}
+REACH = {
+    "m_task": ENCODERS | {"fuse", "bottleneck"},
+    "m": ENCODERS | {"fuse", "bottleneck"},
+    "s_task": ENCODERS | {"unimodal", "unimodal_bottleneck"},
+    "avl": ENCODERS | {"unimodal", "unimodal_bottleneck"},
+    "c_task": ENCODERS | MIXED | {"cross.hidden", "cross.predict"},
+    "dc": ENCODERS | MIXED | {"discriminate"},
+    "mi": ENCODERS | {"mi"},
+}
+
+
+def moved(model: MCER) -> set[str]:
+    """The parts whose parameters have a gradient other than 0."""
+    names = [name.split(".") for name, p in model.named_parameters() if p.grad is not None and p.grad.any()]
+    return {".".join(name[: 2 if name[0] == "cross" else 1]) for name in names}
+
+
+@pytest.mark.parametrize("term", REACH)
+def test_a_loss_term_teaches_its_own_parts_and_the_encoders(term: str) -> None:
+    model = trained(2)
+    step(model, synthetic.samples(11))[1][term].backward()
+    assert moved(model) == REACH[term]
+
+
+def test_in_epoch_2_only_l_dc_teaches_the_cross_modal_task() -> None:
+    for term in REACH:
+        model = trained(1)
+        step(model, synthetic.samples(11), epoch=2)[1][term].backward()
+        assert {part for part in moved(model) if part.startswith("cross")} == (MIXED if term == "dc" else set())
+
+
+def test_encoders_make_modalities_easier_to_tell_apart() -> None:
+    """A small step of the encoders alone against the gradient of L_dc lowers it: it is not reversed."""
+    model, batch = trained(2), synthetic.samples(11)
+    parts = (model.text, model.audio, model.visual, model.cross)
+    encoders = [p for part in parts for p in part.parameters()]
+    before = step(model, batch)[1]["dc"]
+    gradients = torch.autograd.grad(before, encoders, materialize_grads=True)
+    with torch.no_grad():
+        for p, gradient in zip(encoders, gradients, strict=True):
+            p -= 0.1 * gradient
+    assert step(model, batch)[1]["dc"] < before - 1e-6
+
+
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_until_epoch_3_unimodal_and_cross_modal_tasks_do_not_learn(epoch: int) -> None:
     """A sample's labels change after its batch of epoch 2: the loss of epochs 1 and 2 weighs them with 0."""
@@ -263,6 +309,79 @@ def test_mixed_precision_keeps_losses_labels_and_sums_precise() -> None:
     assert model.memory.sums.dtype == torch.float64
 
 
+def test_unimodal_dropout_is_for_audio_and_visual_vectors_before_their_own_tasks() -> None:
+    model, batch = build(dropout_unimodal=0.9), synthetic.samples(6)
+    one, other = (step(model, batch, seed=seed)[0].extra["representations"] for seed in (0, 1))
+    same = [torch.equal(*pair) for pair in zip(*(h.split([12, 4, 5, 6, 18], 1) for h in (one, other)), strict=True)]
+    assert same == [True, True, False, False, True]  # F'_m, H_t, H_a, H_v, h_c
+
+
+@pytest.mark.parametrize("m", ["audio", "visual"])
+def test_lstm_dropout_is_for_the_vector_and_not_the_sequence(m: str) -> None:
+    model, batch = build(dropout_lstm=0.9), synthetic.samples(6)
+    encode = model.get_submodule(m)
+    (steps, vector), (same, other) = (encode(batch[m]) for _ in range(2))
+    assert torch.equal(steps, same)
+    assert not torch.equal(vector, other)
+    model.eval()
+    assert torch.equal(encode(batch[m])[1], encode(batch[m])[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "factors"),
+    [
+        ({"alpha": 3.8}, {"m": 2}),
+        ({"beta": 0.002}, {"avl": 2}),
+        ({"gamma": 0.1}, {"dc": 2}),
+        ({"eta": 0.2}, {"mi": 2}),
+        ({"ib_beta": 2e-3}, {"m": 2, "avl": 2}),
+        ({"mi_reduction": "sum"}, {"mi": 6}),  # dimensions of the bound: min(8, 6)
+    ],
+    ids=str,
+)
+def test_a_loss_setting_moves_its_own_terms(change: dict[str, Any], factors: dict[str, float]) -> None:
+    sizes = {"out_audio": 6, "out_visual": 6}
+    model, batch = trained(2, **sizes), synthetic.samples(7)
+    other = build(**sizes, **change).train()
+    other.load_state_dict(model.state_dict())
+    changed = step(other, batch)[1]
+    for name, value in step(model, batch)[1].items():
+        assert_close(changed[name], factors.get(name, 1) * value, msg=name)
+
+
+def test_sizes_and_shares_reach_the_modules_they_are_for() -> None:
+    model = build(layers=3, heads=4, log_var_bias=-1.5, dropout_ffn=0.3, dropout_attention=0.4, group_size=5)
+    assert len(model.cross.transform.layers) == 3
+    assert len(model.discriminate.networks) == 3 * 3
+    assert model.discriminate.group_size == 5
+    for net in (model.bottleneck, *model.unimodal_bottleneck.values()):
+        assert (net.log_var.bias == -1.5).all()
+    for layer in model.cross.transform.layers:
+        for towards in layer.towards:
+            assert (towards.heads, towards.dropout_attention) == (4, 0.4)
+            assert [m.p for m in towards.modules() if isinstance(m, torch.nn.Dropout)] == [0.3, 0.3]
+
+
+def test_generated_labels_keep_to_the_range_of_the_data() -> None:
+    data = dataclasses.replace(synthetic.data_spec(), label_range=1.0)
+    assert MCER(SMALL, data).memory.label_range == 1
+
+
+def test_discriminators_of_groups_draw_from_the_run_s_state_alone() -> None:
+    """k = 3: other groups in another step, the same ones whatever torch's own stream has drawn."""
+    single, grouped, batch = trained(2), build(group_size=3).train(), synthetic.samples(11)
+    grouped.load_state_dict(single.state_dict())
+    expected, ungrouped = step(grouped, batch)[1], step(single, batch)[1]
+    assert {name for name in expected if not torch.equal(expected[name], ungrouped[name])} == {"dc"}
+    output = step(grouped, batch)[0]
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    assert torch.equal(grouped.loss(output, batch, State(3, 5, 0))["dc"], expected["dc"])
+    assert torch.equal(torch.get_rng_state(), before)
+    for state in (State(3, 6, 0), State(3, 5, 1)):
+        assert not torch.equal(grouped.loss(output, batch, state)["dc"], expected["dc"])
+
+
 def test_noise_does_not_depend_on_padding() -> None:
     model, batch = build(), synthetic.samples(6)
     longer = synthetic.pad(batch, 5, ("text", "audio", "visual"))
@@ -314,9 +433,13 @@ def test_a_wrong_setting_is_refused_in_clear_words(changes: dict[str, Any], text
 def test_two_spellings_of_one_ablation_are_one_configuration() -> None:
     assert MCERConfig(without=("mi", "m", "m")) == MCERConfig(without=("m", "mi"))  # type: ignore[comparison-overlap]
     assert MCERConfig(cross_modal=("m_v", "m_t")).cross_modal == ("m_t", "m_v")
+    once = (name for name in ("m_v", "m_t"))
+    assert MCERConfig(cross_modal=once).cross_modal == ("m_t", "m_v")  # type: ignore[arg-type]
 
 
 def test_a_run_whose_best_epoch_is_early_says_so() -> None:
     model = build()
     assert "not begun to learn" in model.notes(2)[0]
     assert model.notes(3) == ()
+    assert "cross-modal" in model.notes(2)[0]
+    assert "cross-modal" not in build(cross_modal=()).notes(2)[0]
