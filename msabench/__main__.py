@@ -28,10 +28,12 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors look like ours and suggest the closest choice."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        if "invalid choice: '" in message:
-            wrong = message.split("invalid choice: '")[1].split("'")[0]
-            message = f"unknown command {wrong!r}.{closest(wrong, COMMANDS)}"
         raise UsageError(f"{message}  ({self.prog} --help)")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            what, known = "/".join(action.option_strings) or str(action.metavar).lower(), list(action.choices)
+            raise UsageError(f"unknown {what} {value!r}.{closest(str(value), known)}  Known: {', '.join(known)}.")
 
 
 def parser() -> argparse.ArgumentParser:

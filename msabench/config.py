@@ -1,4 +1,4 @@
-"""The configuration of one run: what decides its digits, and nothing else.
+"""The configuration of one run: what decides its digits, beside device and library versions (stored with each run).
 
 A run is RunConfig = model, dataset, preset, seed + the model's own hyper-parameters + how data is presented.
 Values come from: the model's dataclass < its YAML's preset for the dataset < `--set key=value`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -42,6 +43,16 @@ class TrainConfig:
         for name in ("batch_size", "max_epochs", "patience", "accumulate", "schedule_epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{f.name} must be a finite number, got {value}.")
+            if f.name.startswith(("lr", "clip_", "weight_decay")) and isinstance(value, float) and value < 0:
+                raise UsageError(f"{f.name} must not be negative, got {value}.")
+        if not (0 <= self.warmup < 1 and 0 < self.schedule_factor < 1):
+            raise UsageError(
+                f"warmup in [0, 1) and schedule_factor in (0, 1), got {self.warmup}, {self.schedule_factor}."
+            )
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,13 @@ class RunConfig:
         return json.loads(json.dumps(asdict(self)))
 
     def key(self, fingerprint: str, code: str) -> str:
-        """The run's identity: 16 hex digits of config, dataset fingerprint and code version."""
-        text = json.dumps([self.to_dict(), fingerprint, code], sort_keys=True)
+        """The run's identity: 16 hex digits of config, data (Prepared.identity) and code version.
+
+        Which encoder and which file "auto" found is in `fingerprint`, by content: their names do not count.
+        """
+        config = self.to_dict()
+        config["data"] = {k: v for k, v in config["data"].items() if k not in ("text_encoder", "alignment")}
+        text = json.dumps([config, fingerprint, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -45,6 +45,9 @@ def test_data_options_share_the_name_space() -> None:
         ("lr_bert=fast", "lr_bert: .*number"),
         ("max_epochs=1.5", "max_epochs: .*integer"),
         ("max_epochs=0", "max_epochs must be at least 1"),
+        ("lr_bert=nan", "lr_bert must be a finite number"),
+        ("clip_norm=-1", "clip_norm must not be negative"),
+        ("warmup=5", r"warmup in \[0, 1\)"),
         ("text_mode=thawed", "text_mode: .*'finetune'"),
     ],
 )
@@ -77,5 +80,6 @@ def keys(*overrides: str, seed: int = 0, fingerprint: str = "f", code: str = "c"
 
 def test_the_key_is_the_runs_identity() -> None:
     assert keys() == keys("lr_bert=4.5e-5")
+    assert keys() == keys("text_encoder=minilm"), "the encoder counts by its weights: see Prepared.identity"
     others = [keys("lr_bert=3e-5"), keys(seed=1), keys(fingerprint="g"), keys(code="d"), keys("text_mode=frozen")]
     assert len({keys(), *others}) == 6

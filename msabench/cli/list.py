@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from msabench.cli.options import add_store
+from msabench.cli.options import add_data_dir, add_store
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -13,6 +13,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     models = what.add_parser("models", help="the models, their papers and published results")
     models.set_defaults(handler=list_models)
     datasets = what.add_parser("datasets", help="the datasets and where they are")
+    add_data_dir(datasets)
     datasets.set_defaults(handler=list_datasets)
     runs = what.add_parser("runs", help="stored runs, e.g. list runs model=mcer status=completed")
     runs.add_argument("filters", metavar="FIELD=VALUE", nargs="*", help="model, dataset, status, seed")

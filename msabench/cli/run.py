@@ -85,7 +85,11 @@ def log_to_stdout() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             from tqdm import tqdm
 
-            tqdm.write(self.format(record))
+            try:
+                tqdm.write(self.format(record))
+            except (OSError, ValueError):  # whoever read the lines is gone (`| head`, a closed terminal): train on
+                logger.removeHandler(self)
+                logger.addHandler(logging.NullHandler())
 
     logger = logging.getLogger("msabench")
     if not logger.handlers:

@@ -106,7 +106,7 @@ def find(card: Card, root: Path, alignment: str = "auto") -> Path | None:
     if root.is_file():
         stated = _alignment(root.name)
         if alignment not in ("auto", stated or alignment):
-            raise DataError(f"{root}: the file is {stated} by its name.\n  Expected: {alignment} data (--set alignment=…).")
+            raise DataError(f"{root}: the file is {stated} by its name.\n  Expected: {alignment} data.")
         return root
     found = (_below(root, name.split("/")) for name in tried(card, root, alignment))
     return next((path for path in found if path is not None), None)

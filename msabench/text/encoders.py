@@ -137,7 +137,8 @@ def frozen_features(
     Computed once per encoder and token ids (so per dataset and max_tokens), then read from the cache directory.
     Raises DataError where that cannot be written.
     """
-    content = hashlib.sha256(source.fingerprint.encode())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # the last digits depend on it
+    content = hashlib.sha256(f"{source.fingerprint} {device.type}".encode())
     for array in (token_ids.values, token_ids.offsets):
         content.update(np.ascontiguousarray(array).data)
     path = cache.directory() / "text" / f"{content.hexdigest()[:32]}.npy"
@@ -145,7 +146,7 @@ def frozen_features(
         try:
             with cache.lock(path):  # of several workers that start at once, one encodes and the others wait
                 if not path.is_file():
-                    _encode(source, token_ids, path, batch_size, progress)
+                    _encode(source, token_ids, path, batch_size, progress, device)
         except OSError as error:
             size = len(token_ids.values) * source.width * 4 / 1e6
             raise DataError(
@@ -155,9 +156,10 @@ def frozen_features(
     return Ragged(np.asarray(np.load(path, mmap_mode="r")), token_ids.offsets)
 
 
-def _encode(source: EncoderSource, token_ids: Ragged, path: Path, batch_size: int, progress: bool) -> None:
+def _encode(
+    source: EncoderSource, token_ids: Ragged, path: Path, batch_size: int, progress: bool, device: torch.device
+) -> None:
     """Writes the hidden states of all sentences to `path`, whole or not at all."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = _load(source).eval().to(device)
     lengths = token_ids.lengths
     order = np.argsort(-lengths, kind="stable")  # like lengths together: little padding; the slow ones first

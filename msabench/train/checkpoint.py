@@ -42,10 +42,11 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
-    """The content of a checkpoint. Raises CheckpointError when the file is damaged."""
+    """The content of a checkpoint. Raises CheckpointError when the file cannot be read back."""
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+    except Exception as error:  # damaged bytes make an unpickler raise anything
         raise CheckpointError(
-            f"{path} is damaged ({str(error).splitlines()[0]}). Start the run anew with --overwrite."
+            f"{path} cannot be read back ({type(error).__name__}): it is damaged. "
+            "Start this run anew: the same command without --resume."
         ) from error

@@ -92,6 +92,8 @@ def train(
     Raises MsabenchError when a loss is not finite, StoreError when a checkpoint cannot be written.
     """
     started = time.perf_counter()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     model = build_model(config, data).to(device)
     if model.fit(data):
         checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": 0})
@@ -114,7 +116,7 @@ def train(
             bar.start_epoch(epoch, min(hparams.max_epochs, best.epoch + hparams.patience), best.mae, best.epoch)
             clock = time.perf_counter()
             logged = trainer.epoch(epoch, bar, stop)
-            if stop:
+            if stop:  # this epoch's part is dropped: resumed, it begins anew
                 seconds = before + time.perf_counter() - started
                 return Result({}, {}, best.epoch, epoch - 1, "interrupted", seconds=seconds)
             valid = evaluate(predict(model, data, "valid", device), data, "valid")
@@ -136,6 +138,8 @@ def train(
             seconds = before + time.perf_counter() - started
             state = {"trainer": trainer.state_dict(), "best": vars(best), "epoch": epoch, "seconds": seconds}
             checkpoint.save(workdir / "last.pt", state)
+            if stop:
+                return Result({}, {}, best.epoch, epoch, "interrupted", seconds=seconds)
     stopped = "patience" if epoch - best.epoch >= hparams.patience else "max_epochs"
     model.load_state_dict(checkpoint.load(workdir / "best.pt", device)["model"])
     return _finish(model, data, device, best, epochs=epoch, stopped=stopped, started=started - before)
@@ -265,8 +269,7 @@ def stop_signals() -> Iterator[list[int]]:
     def note(number: int, frame: Any) -> None:
         if received:
             raise KeyboardInterrupt
-        received.append(number)
-        log.warning("stopping after this batch (again to stop at once)")
+        received.append(number)  # nothing else: a handler may strike while a log line is being written
 
     watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGINT,)
     previous = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -86,6 +88,9 @@ def test_help_comes_at_once_and_teaches_by_example(tmp_path: Path) -> None:
     ("args", "code", "message"),
     [
         (["rum"], 2, "unknown command 'rum'. Did you mean 'run'?"),
+        (["list", "model"], 2, "unknown what 'model'. Did you mean 'models'?"),
+        (["data", "inf"], 2, "Did you mean 'info'?"),
+        (["run", "mcer", "mosi", "--text-mode", "thawed"], 2, "unknown --text-mode 'thawed'."),
         (["run", "mcerr", "mosi"], 2, "unknown model 'mcerr'. Did you mean 'mcer'?"),
         (["run", "mcer", "mosii"], 2, "Did you mean 'mosi'"),
         (["run", "mcer", "mosi", "--set", "lr_brt=1"], 2, "Did you mean 'lr_bert'"),
@@ -115,7 +120,7 @@ def test_a_run_is_stored_shown_reported_and_not_repeated(train: list[object], tm
     first = msabench(*train, "--seeds", "0-1", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "mean ± std" in first.stdout
-    assert "split sizes" in first.stdout or "1284" in first.stdout, "a deviation from Table II is said"
+    assert "48/16/16 clips, not the 1284/229/686" in first.stdout, "a deviation from Table II is said"
     again = msabench(*train, "--seeds", "0-1", cwd=tmp_path)
     assert again.returncode == 0
     assert "already done" in again.stdout + again.stderr
@@ -156,11 +161,22 @@ def test_a_model_in_a_file_of_ones_own_runs_and_is_stored_with_it(
     assert "unknown model 'my_model'" in without.stderr
 
 
-def predictions(folder: Path) -> bytes:
+def digits(folder: Path) -> dict[str, object]:
+    """All that a completed run stored, but for what time and memory it took."""
     from msabench.store import open_store
 
     store = open_store(None, folder / "results")
-    return store.artifact(store.find(status="COMPLETED")[-1].id, "predictions.csv")
+    [run] = store.find(status="COMPLETED")
+    curves = {name: points for name, points in store.metrics(run.id).items() if name != "seconds"}
+    result = {k: v for k, v in (run.result or {}).items() if k not in ("seconds", "peak_memory_mib")}
+    files = {name: store.artifact(run.id, name) for name in store.artifacts(run.id)}
+    arrays = {
+        name: {k: v.tolist() for k, v in np.load(io.BytesIO(content)).items()}
+        for name, content in files.items()
+        if name.endswith(".npz")
+    }
+    tables = {name: content for name, content in files.items() if name.endswith(".csv")}
+    return {"curves": curves, "result": result, "notes": run.notes, "arrays": arrays, "tables": tables}
 
 
 @pytest.mark.slow
@@ -184,7 +200,7 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_digits(train: list[object
     resumed = msabench(*train, "--resume", cwd=cut)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after epoch" in resumed.stdout
-    assert predictions(whole) == predictions(cut)
+    assert digits(whole) == digits(cut)
 
 
 @pytest.mark.slow
@@ -207,9 +223,20 @@ def test_ctrl_c_ends_cleanly_and_can_be_resumed(train: list[object], tmp_path: P
     assert "--resume" in out + err
     assert "Traceback" not in err
     assert "INTERRUPTED" in msabench("list", "runs", cwd=tmp_path).stdout
+    command = [sys.executable, "-m", "msabench", *map(str, train), "--resume"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as resumed:
+        assert resumed.stdout is not None
+        assert any("resumed after epoch" in line for line in resumed.stdout)  # stops reading at the first
+        resumed.kill()
 
 
-def test_a_read_only_results_folder_is_named(train: list[object], tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_does_not_stop_a_run(train: list[object], tmp_path: Path) -> None:
+    command = " ".join(shlex.quote(str(part)) for part in [sys.executable, "-u", "-m", "msabench", *train])
+    subprocess.run(["bash", "-c", f"{command} | head -n 1"], cwd=tmp_path, capture_output=True, check=True, timeout=300)
+    assert "COMPLETED" in msabench("list", "runs", cwd=tmp_path).stdout
+
+
+def test_a_results_folder_that_cannot_be_made_is_named(train: list[object], tmp_path: Path) -> None:
     blocked = tmp_path / "results"
     blocked.write_text("a file where a folder should be")
     done = msabench(*train, cwd=tmp_path)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import pickle
 import signal
 import tempfile
 import threading
@@ -154,10 +155,14 @@ def test_a_generated_label_table_is_stored_each_epoch(tiny: Prepared, tmp_path: 
     assert 0 < moved.max() <= 6
 
 
+@pytest.mark.parametrize("epoch", [2, 4])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_ends_the_run_after_the_batch(tiny: Prepared, tmp_path: Path, number: int) -> None:
+def test_a_stop_signal_ends_the_run_before_the_test_split_is_read(
+    tiny: Prepared, tmp_path: Path, number: int, epoch: int
+) -> None:
+    """Also when it comes during the last epoch's validation or checkpoint."""
     whole, _ = run(tiny, tmp_path / "whole")
-    stopped, _ = run(tiny, tmp_path / "cut", after=lambda e: e == 2 and os.kill(os.getpid(), number))
+    stopped, _ = run(tiny, tmp_path / "cut", after=lambda e: e == epoch and os.kill(os.getpid(), number))
     assert stopped.interrupted
     assert stopped.test == {}
     resumed, _ = run(tiny, tmp_path / "cut", resume=True)
@@ -215,12 +220,21 @@ def test_a_loss_that_is_not_finite_names_its_term(
         run(tiny, tmp_path)
 
 
-def test_a_damaged_checkpoint_is_refused(tiny: Prepared, tmp_path: Path) -> None:
+DAMAGE = {
+    "truncated": lambda content: content[:1000],
+    "empty": lambda content: b"",
+    "garbage": lambda content: b"e" * 100,
+    "a pickle that runs code": lambda content: pickle.dumps(Killed),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_refused(tiny: Prepared, tmp_path: Path, damage: str) -> None:
     with pytest.raises(Killed):
         run(tiny, tmp_path, after=kill_after(2))
     last = tmp_path / "last.pt"
-    last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(checkpoint.CheckpointError, match="damaged"):
+    last.write_bytes(DAMAGE[damage](last.read_bytes()))
+    with pytest.raises(checkpoint.CheckpointError, match=r"damaged.*without --resume"):
         run(tiny, tmp_path, resume=True)
 
 
