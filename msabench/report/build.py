@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msabench.data.find import card
 from msabench.report.table import Cell, Column, Report, Row, Table, columns_of, ranked
+from msabench.store.protocol import flat
+from msabench.text.sources import PAPER
 
 if TYPE_CHECKING:
     from msabench.published import PublishedResult
     from msabench.store.protocol import RunRecord
 
-# MCER paper, table II: the split that published results are for.
-PUBLISHED_SPLITS = {
-    "mosi": {"train": 1284, "valid": 229, "test": 686},
-    "mosei": {"train": 16326, "valid": 1871, "test": 4659},
-}
-PUBLISHED_ENCODER = "bert-base-uncased"
+SHOWN = 4  # of a path, the last parts: "mosi_copy/MOSI/Processed/unaligned_50.pkl"
 PROTOCOL = "test evaluated once, at the end, with the epoch that has the best validation MAE"
 OBSERVERS = {"all": "planted best", "text": "best from text alone"}  # of a simulated twin: msabench.data.planted
 Curve = list[tuple[int, float]]  # (epoch, valid MAE)
@@ -37,18 +35,18 @@ def build(
 ) -> Report:
     """One table per dataset and setting, in alphabetical order.
 
-    published, preset: as msabench.published.results and .preset; results are asked for real datasets only.
+    published, preset: as msabench.published.results and .preset.
     curve: a run's validation MAE by epoch. convention: whose metric definitions the results follow (a label).
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         found[_table_key(record)].append(record)
-    tables, homeless = [], []
-    for group in found.values():
-        if any(_counts(record) for record in group):
-            tables.append(_table(group, published, preset, curve, convention))
-        else:
-            homeless += group
+    groups = [group for group in found.values() if any(map(_counts, group))]
+    homeless = [record for group in found.values() if not any(map(_counts, group)) for record in group]
+    tables = [
+        _table(group, origin, published, preset, curve, convention)
+        for group, origin in zip(groups, _origins([_newest(group) for group in groups]), strict=True)
+    ]
     notes = []
     if homeless:
         ids = ", ".join(str(record.id) for record in sorted(homeless, key=lambda r: r.id)[:10])
@@ -57,7 +55,9 @@ def build(
             f"In no table, for want of a completed run in their setting: {_tally(homeless)} (run {ids}{more}). "
             "Why: python -m msabench show RUN"
         )
-    return Report(tuple(sorted(tables, key=lambda table: (table.dataset, table.conditions))), tuple(notes))
+    return Report(
+        tuple(sorted(tables, key=lambda table: (table.dataset, table.conditions, table.origin))), tuple(notes)
+    )
 
 
 def _counts(record: RunRecord) -> bool:
@@ -82,19 +82,54 @@ def _table_key(record: RunRecord) -> str:
     )
 
 
+def _newest(group: Iterable[RunRecord]) -> RunRecord:
+    """Of the runs that count."""
+    return max(filter(_counts, group), key=lambda record: record.id)
+
+
+def _origins(newest: Sequence[RunRecord]) -> list[str]:
+    """What tells the tables apart that share dataset and setting, by a run of each; "" for a table that shares neither.
+
+    The file or folder of the data, the last that differs; where none does, the content's fingerprint.
+    """
+    alike: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in newest:
+        alike[_alike(record)].append(record)
+    return [_origin(record, alike[_alike(record)]) for record in newest]
+
+
+def _alike(record: RunRecord) -> str:
+    return json.dumps([record.dataset, record.setting], sort_keys=True, default=str)
+
+
+def _origin(record: RunRecord, alike: Sequence[RunRecord]) -> str:
+    if len(alike) == 1:
+        return ""
+    candidates = [set(names) - {""} for names in zip(*map(_names, alike), strict=True)]
+    return next(name for name, found in zip(_names(record), candidates, strict=True) if len(found) == len(alike))
+
+
+def _names(record: RunRecord) -> list[str]:
+    """What the data may be called, the plainest first; what tables are told apart by is the last."""
+    parts = _source(record)[::-1]
+    fingerprint = str(record.data.get("fingerprint") or "unknown")
+    whole = f"{fingerprint} {_split(record.data.get('splits') or {})}".strip()
+    return [*parts, *[""] * (SHOWN - len(parts)), fingerprint[:8], whole]
+
+
 def _table(
     group: Sequence[RunRecord],
+    origin: str,
     published: Callable[[str], Iterable[PublishedResult]],
     preset: Callable[[str, str, str], Mapping[str, Any]],
     curve: Callable[[RunRecord], Curve],
     convention: str,
 ) -> Table:
     counted = [record for record in group if _counts(record)]
-    newest = max(counted, key=lambda record: record.id)
-    dataset = newest.dataset
+    newest = _newest(group)
     columns = columns_of(key for record in counted for key in record.result["test"])  # type: ignore[index]
     measured, shared = _shared_notes(_measured(counted, columns, preset, curve))
-    claimed = _published(published(dataset), columns, measured) if dataset in PUBLISHED_SPLITS else []
+    claimed = _published(published(newest.dataset), columns, measured)
     sizes = newest.data.get("splits") or {}
     facts = {
         "Data": _data_line(newest),
@@ -109,11 +144,12 @@ def _table(
     }
     rows = [*_best_first(measured, columns), *_best_first(_reference(newest, columns), columns), *claimed]
     return Table(
-        dataset=dataset,
+        dataset=newest.dataset,
         setting={key.replace("_", " "): _plain(value) for key, value in newest.setting.items()},
         columns=columns,
         rows=tuple(ranked(rows, columns)),
         facts=tuple((name, text) for name, text in facts.items() if text),
+        origin=origin,
     )
 
 
@@ -128,10 +164,18 @@ def _best_first(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 
 
 def _data_line(record: RunRecord) -> str:
-    """Where the data came from, without the part of the path that is this machine's business."""
-    source = "/".join(str(record.data.get("source", "")).replace("\\", "/").split("/")[-4:])
+    source = "/".join(_source(record))
     fingerprint = str(record.data.get("fingerprint", ""))[:12]
     return ", ".join(part for part in (source, fingerprint and f"fingerprint {fingerprint}") if part)
+
+
+def _source(record: RunRecord) -> list[str]:
+    """Where the data came from, without the part of the path that is this machine's business."""
+    return str(record.data.get("source", "")).replace("\\", "/").split("/")[-SHOWN:]
+
+
+def _split(sizes: Mapping[str, int]) -> str:
+    return "/".join(map(str, sizes.values()))
 
 
 def _cost(row: Row) -> str:
@@ -145,12 +189,11 @@ def _caveat(record: RunRecord, sizes: Mapping[str, int]) -> str:
     """What stands between the published numbers and the measured ones."""
     parts = ["as printed by their authors, not ranked against measured rows"]
     encoder = str(record.setting.get("text_encoder", ""))
-    if encoder.rsplit("/", 1)[-1] != PUBLISHED_ENCODER:
-        parts.append(f"with another text encoder ({PUBLISHED_ENCODER} or older) than this table's")
-    standard = PUBLISHED_SPLITS[record.dataset]
+    if encoder.rsplit("/", 1)[-1] != PAPER:
+        parts.append(f"with another text encoder ({PAPER} or older) than this table's")
+    standard = dict(zip(("train", "valid", "test"), card(record.dataset).sizes, strict=True))
     if sizes != standard:
-        split = "/".join(str(size) for size in standard.values())
-        parts.append(f"on the standard split {split}, which is not this table's")
+        parts.append(f"on the standard split {_split(standard)}, which is not this table's")
     return "; ".join(parts)
 
 
@@ -168,7 +211,7 @@ def _measured(
         rows[json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True)].append(record)
     usual = _usual(rows.values())
     for model, name in usual:
-        usual[model, name] |= _flat(preset(model, str(name), counted[0].dataset))
+        usual[model, name] |= flat(preset(model, str(name), counted[0].dataset))
     return [_row(runs, columns, curve, usual[runs[0].model, runs[0].config.get("preset")]) for runs in rows.values()]
 
 
@@ -185,14 +228,7 @@ def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, Any], dict[st
 
 def _params(record: RunRecord) -> dict[str, Any]:
     """What tells two configurations of one model apart inside one table, nested fields as "a.b"."""
-    return _flat(record.config.get("hparams", {}))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
+    return flat(record.config.get("hparams", {}))
 
 
 def _plain(value: Any) -> str:
@@ -258,9 +294,10 @@ def _row_notes(runs: Sequence[RunRecord], kept: Sequence[RunRecord]) -> list[str
         for note in dict.fromkeys([*run.notes, *_capped(run)]):
             sayers[note].append(run.seed)
     notes = [note if len(seeds) == len(kept) else f"{_seeds(seeds)}: {note}" for note, seeds in sayers.items()]
-    again = [seed for seed, count in sorted(Counter(run.seed for run in runs).items()) if count > 1]
-    if again:
-        notes.append(f"{_seeds(again)} ran more than once, under other code versions: the latest run counts")
+    times = Counter(run.seed for run in runs)
+    if again := [run for run in kept if times[run.seed] > 1]:
+        ids = ", ".join(str(run.id) for run in again)
+        notes.append(f"{_seeds([run.seed for run in again])} ran more than once: the latest counts (run {ids})")
     return notes
 
 
@@ -308,29 +345,35 @@ def _reference(record: RunRecord, columns: Sequence[Column]) -> list[Row]:
         scores = {c.key: truth[name] for c in columns if (name := f"{c.key}_{observer}") in truth}
         if scores:
             cells = {key: Cell(score, source="reference") for key, score in scores.items()}
-            rows.append(Row(label, "reference", cells))
+            rows.append(Row(label, "reference", cells, "known by construction"))
     return rows
 
 
 def _published(results: Iterable[PublishedResult], columns: Sequence[Column], measured: Sequence[Row]) -> list[Row]:
-    """Published rows, best first; a variant (an ablation) only where somebody measured it too."""
-    rows = []
+    """Published rows: the MCER paper's, then the others', each best first.
+
+    A variant (an ablation) only where somebody measured it too.
+    """
+    paper: list[Row] = []
+    others: list[Row] = []
     for result in results:
-        settings = _flat(result.settings)
+        settings = flat(result.settings)
         twins = (row for row in measured if row.model == result.model and _agrees(row.config, settings))
         if result.variant and not any(twins):
             continue
         cells = {c.key: Cell(v, source="published") for c in columns if (v := result.metrics.get(c.key)) is not None}
-        rows.append(
+        ours = result.source.startswith("MCER table")
+        (paper if ours else others).append(
             Row(
                 label=f"{result.model} ({result.variant})" if result.variant else result.model,
                 source="published",
                 cells=cells,
+                heading="published in the MCER paper" if ours else "published elsewhere",
                 model=result.model,
                 notes=tuple(note for note in (result.source, result.footnote) if note),
             )
         )
-    return _best_first(rows, columns)
+    return [*_best_first(paper, columns), *_best_first(others, columns)]
 
 
 def _agrees(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

@@ -54,7 +54,7 @@ def _table(table: Table) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{Results on {_escape(table.dataset)} ({_escape(table.conditions)}).}}",
+        rf"\caption{{Results on {_escape(table.title)} ({_escape(table.conditions)}).}}",
         r"\small\setlength{\tabcolsep}{4pt}%",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",

@@ -26,7 +26,7 @@ def _table(table: Table) -> str:
     notes = [f"<sup>{i}</sup> {_escape(note)}" for i, note in enumerate(table.footnotes, 1)]
     facts = [f"**{name}**: {_escape(text)}" for name, text in table.facts]
     under = "\n".join(f"- {line}" for line in notes + facts)
-    return "\n\n".join([f"## {_escape(table.dataset)}", _escape(table.conditions), "\n".join(lines), under])
+    return "\n\n".join([f"## {_escape(table.title)}", _escape(table.conditions), "\n".join(lines), under])
 
 
 def _line(cells: list[str]) -> str:

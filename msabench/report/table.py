@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Literal
 
 from msabench.metrics import METRICS, Metric
@@ -14,9 +15,6 @@ Source = Literal["measured", "reference", "published"]
 
 MOSI = ("mae", "corr", "acc_7", "acc_2_has0", "acc_2_non0", "f1_has0", "f1_non0")  # and MOSEI
 SIMS = ("mae", "corr", "acc_5", "acc_3", "acc_2", "f1")
-
-# What stands above a section of rows; the measured rows need no heading.
-SECTIONS: dict[Source, str] = {"measured": "", "reference": "known by construction", "published": "published"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,7 @@ class Row:
     label: str
     source: Source
     cells: Mapping[str, Cell]  # by Column.key; a key may be missing
+    heading: str = ""  # of the section that the row stands in; measured rows need none
     model: str = ""
     preset: str = ""
     notes: tuple[str, ...] = ()
@@ -106,6 +105,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]  # measured, then reference, then published
     facts: tuple[tuple[str, str], ...] = ()  # (what, sentence): the lines under the table
+    origin: str = ""  # of the data, where the report has another table of this dataset in this setting
+
+    @property
+    def title(self) -> str:
+        """No two tables of a report share title and conditions."""
+        return f"{self.dataset}: {self.origin}" if self.origin else self.dataset
 
     @property
     def conditions(self) -> str:
@@ -117,8 +122,8 @@ class Table:
 
     @property
     def sections(self) -> list[tuple[str, tuple[Row, ...]]]:
-        """(heading, rows) of the sections that have rows."""
-        return [(heading, rows) for source, heading in SECTIONS.items() if (rows := self.section(source))]
+        """Neighbouring rows under their shared heading."""
+        return [(heading, tuple(rows)) for heading, rows in groupby(self.rows, lambda row: row.heading)]
 
     @property
     def groups(self) -> list[tuple[str, list[Column]]]:

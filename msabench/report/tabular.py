@@ -12,7 +12,7 @@ from msabench.report.table import Column, Report
 def render(report: Report) -> str:
     """The report as CSV. Accuracies and F1 are fractions; an empty field is a value that is not there."""
     columns: dict[str, Column] = {column.key: column for table in report.tables for column in table.columns}
-    head = ["dataset", "setting", "source", "model", "preset", "label", "n", "seeds"]
+    head = ["dataset", "origin", "setting", "source", "model", "preset", "label", "n", "seeds"]
     head += [name for key in columns for name in (key, f"{key}_std", f"{key}_n")]
     head += ["epochs", "best_epoch", "seconds", "notes", "config"]
     out = io.StringIO()
@@ -21,7 +21,7 @@ def render(report: Report) -> str:
     for table in report.tables:
         setting = json.dumps(dict(table.setting), ensure_ascii=False)
         for row in table.rows:
-            line = [table.dataset, setting, row.source, row.model, row.preset, row.label]
+            line = [table.dataset, table.origin, setting, row.source, row.model, row.preset, row.label]
             line += [str(len(row.seeds)) if row.seeds else "", " ".join(map(str, row.seeds))]
             for column in columns.values():
                 cell = row.cell(column)

@@ -31,7 +31,7 @@ def _table(table: Table, width: int | None, colour: bool) -> str:
     legend = ["* best  ° second best"] if marked and not colour else []
     lines = [f"[{i}] {note}" for i, note in enumerate(table.footnotes, 1)]
     lines += [f"{name}: {text}" for name, text in table.facts]
-    head = [table.dataset, _wrapped(table.conditions, width), ""]
+    head = [table.title, _wrapped(table.conditions, width), ""]
     return "\n".join([*head, grid, *legend, "", *(_wrapped(line, width) for line in lines)])
 
 

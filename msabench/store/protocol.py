@@ -43,6 +43,18 @@ class Point:
     time: datetime | None = None  # None: now
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A document's nested fields as one level.
+
+    >>> flat({"test": {"mae": 0.7}, "epochs": 3})
+    {'test.mae': 0.7, 'epochs': 3}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
 class RunStore(Protocol):
     """Keeps runs. A run that stays RUNNING without a heartbeat for SILENT_AFTER seconds reads as INTERRUPTED.
 

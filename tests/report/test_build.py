@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 
+from msabench.published import PublishedResult
 from msabench.report.build import build
 from msabench.report.table import Row, Table
 
@@ -38,6 +39,27 @@ def fact(table: Table, name: str) -> str:
 def test_runs_on_other_data_or_in_another_setting_get_a_table_of_their_own(run, other):
     tables = build([run(), run(**other)]).tables
     assert [len(table.rows) for table in tables] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("data", "origins"),
+    [
+        (["a/MOSI/x.pkl", "b/MOSI/x.pkl"], ["a", "b"]),
+        (["a/MOSI/x.pkl", "b/MOSI/y.pkl"], ["x.pkl", "y.pkl"]),
+        (["a/x.pkl", "a/x.pkl"], ["00000000", "11111111"]),
+        (["", "a/x.pkl"], ["00000000", "11111111"]),
+    ],
+)
+def test_two_copies_of_a_dataset_are_told_apart_by_the_folder_or_the_fingerprint(run, data, origins):
+    copies = [run(data={"source": source, "fingerprint": str(i) * 64}) for i, source in enumerate(data)]
+    tables = build([*copies, run(dataset="mosei"), run(setting={"text_mode": "frozen"})]).tables
+    assert {t.title for t in tables} == {*(f"mosi: {origin}" for origin in origins), "mosi", "mosei"}
+
+
+def test_two_splits_of_one_content_are_told_apart_by_their_sizes(run):
+    splits = [{"train": 8, "valid": 1, "test": 1}, {"train": 6, "valid": 2, "test": 2}]
+    titles = {t.title for t in build([run(data={"splits": sizes, "fingerprint": None}) for sizes in splits]).tables}
+    assert titles == {"mosi: unknown 8/1/1", "mosi: unknown 6/2/2"}
 
 
 def test_seeds_become_one_row_with_mean_and_sample_deviation(run):
@@ -78,10 +100,11 @@ def test_a_run_that_max_epochs_ended_says_so(run):
 
 
 def test_of_one_configuration_and_seed_the_latest_run_counts_and_a_note_says_so(run):
-    table = only_table([run(mae=0.9, seed=1), run(mae=0.8, seed=1), run(mae=0.7, seed=2)])
+    records = [run(mae=0.9, seed=1), run(mae=0.8, seed=1), run(mae=0.7, seed=2)]
+    table = only_table(records)
     cell = row(table, "mcer").cells["mae"]
     assert dict(cell.values) == {1: 0.8, 2: 0.7}
-    assert table.footnotes == ["seed 1 ran more than once, under other code versions: the latest run counts"]
+    assert table.footnotes == [f"seed 1 ran more than once: the latest counts (run {records[1].id})"]
 
 
 def test_runs_that_did_not_complete_are_counted_beside_the_table_not_in_it(run):
@@ -134,6 +157,24 @@ def test_published_results_stand_beside_the_real_dataset_only(run, published):
 def test_published_ablations_show_where_the_same_one_was_measured(run, published):
     table = only_table([run(without=[]), run(without=["m"])], published=published)
     assert [r.label for r in table.section("published")] == ["mcer", "mcer (without=[m])", "tfn"]
+
+
+def test_the_mcer_papers_rows_stand_before_those_that_others_published(run):
+    rows = [
+        PublishedResult("mosi", name, {"mae": mae}, source)
+        for name, mae, source in (
+            ("mult", 0.88, "MMSA"),
+            ("mag_bert", 0.6, "MIB"),
+            ("tfn", 0.9, "MCER table I"),
+            ("mcer", 0.7, "MCER table I"),
+        )
+    ]
+    sections = only_table([run()], published=lambda dataset: rows).sections
+    assert [(heading, [r.label for r in rows]) for heading, rows in sections] == [
+        ("", ["mcer"]),
+        ("published in the MCER paper", ["mcer", "tfn"]),
+        ("published elsewhere", ["mag_bert", "mult"]),
+    ]
 
 
 def test_a_metric_that_a_convention_lacks_is_empty_without_a_footnote(run):

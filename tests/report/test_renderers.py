@@ -33,6 +33,13 @@ def test_every_renderer_shows_each_row_and_its_value(report, name):
     assert "0.75" in shown
 
 
+@pytest.mark.parametrize("name", RENDERERS)
+def test_every_renderer_tells_two_copies_of_a_dataset_apart(run, name):
+    copies = [run(data={"source": f"mosi-{c}/x.pkl", "fingerprint": c * 64}) for c in "ab"]
+    titles = [line for line in RENDERERS[name](build(copies)).splitlines() if re.search(r"\bmosi\b.*mosi-[ab]\b", line)]
+    assert len({re.search("mosi-[ab]", line)[0] for line in titles if "x.pkl" not in line}) == 2
+
+
 def test_text_marks_best_and_second_and_shows_the_spread(report):
     shown = text.render(report)
     assert "*0.710 ±0.010" in shown
