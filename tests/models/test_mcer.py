@@ -174,16 +174,17 @@ def test_in_epoch_2_only_l_dc_teaches_the_cross_modal_task() -> None:
 
 
 def test_encoders_make_modalities_easier_to_tell_apart() -> None:
-    """A small step of the encoders alone against the gradient of L_dc lowers it: it is not reversed."""
+    """A small step of the encoders alone against their gradient lowers the discriminators' loss: no reversal."""
     model, batch = trained(2), synthetic.samples(11)
     parts = (model.text, model.audio, model.visual, model.cross)
     encoders = [p for part in parts for p in part.parameters()]
-    before = step(model, batch)[1]["dc"]
-    gradients = torch.autograd.grad(before, encoders, materialize_grads=True)
+    output, terms = step(model, batch)
+    gradients = torch.autograd.grad(terms["dc"], encoders, materialize_grads=True)
     with torch.no_grad():
         for p, gradient in zip(encoders, gradients, strict=True):
             p -= 0.1 * gradient
-    assert step(model, batch)[1]["dc"] < before - 1e-6
+    after = model.logs(step(model, batch)[0])["unweighted.dc"]
+    assert after < model.logs(output)["unweighted.dc"] - 1e-5
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -346,7 +347,7 @@ def test_a_loss_setting_moves_its_own_terms(change: dict[str, Any], factors: dic
     other.load_state_dict(model.state_dict())
     changed = step(other, batch)[1]
     for name, value in step(model, batch)[1].items():
-        assert_close(changed[name], factors.get(name, 1) * value, msg=name)
+        assert_close(changed[name], factors.get(name, 1) * value, rtol=1e-4, atol=0, msg=name)  # some are 1e-6
 
 
 def test_sizes_and_shares_reach_the_modules_they_are_for() -> None:
