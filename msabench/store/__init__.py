@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msabench.errors import UsageError
+from msabench.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunStore
     from msabench.store.sqlite import SqliteRunStore
+
+RESULTS = Path("results")  # where commands look when --results does not say
 
 
 def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False) -> RunStore:
@@ -18,6 +20,7 @@ def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False
 
     None: the local store of `results_dir`; a path: the local store of that file or folder; mongodb://…: the local
     store, whose new runs are also sent there, or with `read` that MongoDB itself.
+    read: nothing is made. The default ./results that is not there yet reads as empty; another place is an error.
     Raises StoreError when the store cannot be opened, UsageError for an address of another kind.
     """
     if url_or_path is not None and is_mongo(url_or_path):
@@ -32,14 +35,26 @@ def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False
         return ReplicatingStore(results_dir / "runs.db", url_or_path)
     if url_or_path is not None and "://" in url_or_path:
         raise UsageError(f"--store {redact(url_or_path)}: expected mongodb://…, mongodb+srv://…, a folder or a file.")
-    return open_local(Path(url_or_path) if url_or_path is not None else results_dir)
+    place = Path(url_or_path) if url_or_path is not None else results_dir
+    if not read:
+        return open_local(place)
+    from msabench.store.sqlite import SqliteRunStore
+
+    if place != RESULTS and not local_file(place).exists():
+        raise StoreError(f"no runs yet in {place}: there is no run store. Make one:  python -m msabench run mcer mosi")
+    return SqliteRunStore(local_file(place), read=True)
 
 
 def open_local(place: Path) -> SqliteRunStore:
     """The store in a file, or in the folder's runs.db; made when absent."""
     from msabench.store.sqlite import SqliteRunStore
 
-    return SqliteRunStore(place if place.suffix in (".db", ".sqlite") else place / "runs.db")
+    return SqliteRunStore(local_file(place))
+
+
+def local_file(place: Path) -> Path:
+    """The file of the store at `place`, a file or a folder."""
+    return place if place.suffix in (".db", ".sqlite") else place / "runs.db"
 
 
 def is_mongo(url: str) -> bool:

@@ -26,40 +26,9 @@ from msabench.errors import StoreError
 from msabench.store import documents
 from msabench.store.documents import clean
 from msabench.store.protocol import Point, RunRecord
+from msabench.store.tables import SCHEMA, TABLES
 
-SCHEMA = 1  # PRAGMA user_version of the file
 BUSY = 60.0  # seconds to wait for another process' transaction
-TABLES = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- AUTOINCREMENT: a deleted run's number is never given again
-    uuid TEXT NOT NULL UNIQUE,             -- tells runs of different machines apart
-    key TEXT NOT NULL, model TEXT NOT NULL, dataset TEXT NOT NULL, seed INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    start_time INTEGER, stop_time INTEGER, heartbeat INTEGER,  -- milliseconds since 1970, UTC
-    revision INTEGER NOT NULL DEFAULT 1,   -- grows with every change: a replica compares it
-    summary BLOB NOT NULL, rest BLOB NOT NULL
-);
-CREATE INDEX runs_by_key ON runs (key);
-CREATE INDEX runs_by_model ON runs (model, dataset, seed);
-CREATE TABLE logs (run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE, text TEXT NOT NULL);
-CREATE TABLE metrics (
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, step INTEGER NOT NULL, name TEXT NOT NULL,
-    value REAL,                            -- NULL is NaN, which SQLite has not
-    time INTEGER NOT NULL, revision INTEGER NOT NULL,
-    PRIMARY KEY (run, step, name)          -- an epoch's values lie side by side
-) WITHOUT ROWID;
-CREATE TABLE files (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL);
-CREATE TABLE attachments (
-    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
-    sha256 TEXT NOT NULL REFERENCES files, revision INTEGER NOT NULL,
-    PRIMARY KEY (run, kind, name)
-) WITHOUT ROWID;
-CREATE INDEX attachments_by_file ON attachments (sha256);
-CREATE TABLE outbox (                      -- what a replica has confirmed of the runs that are meant for it
-    replica TEXT NOT NULL, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, revision INTEGER NOT NULL,
-    PRIMARY KEY (replica, run)
-) WITHOUT ROWID;
-"""
 TIMES = ("start_time", "stop_time", "heartbeat")
 SUMMARY = ("config", "info", "result", "fail_trace")
 ELSEWHERE = ("_id", "status", "captured_out", "artifacts", *TIMES)  # columns and tables of their own
@@ -76,15 +45,17 @@ class Attachment:
 class SqliteRunStore:
     """A RunStore in one file, made when absent. Usable from many processes and threads at once.
 
+    read: only look. A file that is not there reads as empty and is not made; its folder need not be writable.
     Raises StoreError for a file that is damaged, newer than this code, locked for a minute or not writable.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, *, read: bool = False) -> None:
+        self.path, self._read_only = Path(path), read
         self.url = str(path)
         self._connections: dict[tuple[int, int], sqlite3.Connection] = {}  # by process and thread
         with self._guard():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not read:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             self._prepare()
 
     # ---- writing
@@ -243,7 +214,7 @@ class SqliteRunStore:
         """Makes the tables of a new file; refuses a newer one."""
         db = self._connection()
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        if version == 0 and not self._read_only:
             deadline = time.monotonic() + BUSY
             while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 try:
@@ -268,12 +239,43 @@ class SqliteRunStore:
     def _connection(self) -> sqlite3.Connection:
         mine = os.getpid(), threading.get_ident()
         if mine not in self._connections:
-            # isolation_level None: transactions are ours. check_same_thread False: close() closes all threads'.
-            db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            self._close_those_of_ended_threads()
+            db = self._open_to_read() if self._read_only else self._open(self.path)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             self._connections[mine] = db
         return self._connections[mine]
+
+    def _close_those_of_ended_threads(self) -> None:
+        """Each run of a sweep has a heartbeat thread of its own, which does not say when it ends."""
+        running = {thread.ident for thread in threading.enumerate()}
+        for process, thread in list(self._connections):
+            if process == os.getpid() and thread not in running:
+                self._connections.pop((process, thread)).close()
+
+    def _open(self, place: Path | str) -> sqlite3.Connection:
+        # isolation_level None: transactions are ours. check_same_thread False: close() closes all threads'.
+        return sqlite3.connect(
+            place, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=str(place).startswith("file:")
+        )
+
+    def _open_to_read(self) -> sqlite3.Connection:
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            db = self._open(":memory:")
+            db.executescript(TABLES)
+            return db
+        address = self.path.resolve().as_uri()
+        db = self._open(f"{address}?mode=rw")  # a reader of a WAL takes part in it; SQLite falls back to ro
+        try:
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            db.close()
+            wal = self.path.with_name(f"{self.path.name}-wal")
+            left = wal.exists() and wal.stat().st_size > 0  # what was written last is in there: not to be passed over
+            if left or not any(word in str(error) for word in ("unable to open", "readonly")):
+                raise
+            return self._open(f"{address}?mode=ro&immutable=1")  # nobody can write in this folder, so nobody does
+        return db
 
     def _read(self, sql: str, *values: Any) -> list[Any]:
         with self._guard():

@@ -7,8 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -164,6 +167,86 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the disk is full"):
         store.begin(run_document(), {"a.py": bytes(100_000)})
     assert store.find() == []
+
+
+def test_the_connection_of_an_ended_thread_is_closed_when_another_opens_one(tmp_path: Path) -> None:
+    store = SqliteRunStore(tmp_path / "runs.db")
+    run_id = store.begin(run_document())
+    ended = threading.Event()
+
+    def beat(after: threading.Event | None = None) -> sqlite3.Connection:
+        assert after is None or after.wait(10)
+        store.update(run_id, {"captured_out": "alive"})
+        return store._connection()
+
+    with ThreadPoolExecutor(1) as later:  # begun while the first runs, so that its number is another
+        with ThreadPoolExecutor(1) as first:
+            opened_later = later.submit(beat, ended)
+            opened_first = first.submit(beat)
+        ended.set()
+        opened_later.result(10)
+        assert len(store._connections) == 2  # ours and the later one's
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened_first.result().execute("SELECT 1")
+    assert store.load(run_id).status == "RUNNING"
+
+
+@pytest.mark.parametrize("name", ["typo", "typo/runs.db"])
+def test_reading_what_is_not_there_is_an_error_and_makes_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match=rf"no runs yet in .*{name}: there is no run store\. Make one:  python"):
+        open_store(None, tmp_path / name, read=True)
+    with pytest.raises(StoreError, match="there is no run store"):
+        open_store(str(tmp_path / name), tmp_path, read=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_folder_that_is_not_there_yet_reads_as_empty_and_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store(None, Path("results"), read=True)
+    assert store.find() == []
+    with pytest.raises(StoreError, match=r"results/runs\.db has no run 12"):
+        store.load(12)
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_sees_what_is_being_written(tmp_path: Path) -> None:
+    writing = SqliteRunStore(tmp_path / "runs.db")
+    run_id = writing.begin(run_document())
+    reading = open_store(None, tmp_path, read=True)
+    writing.log_metrics(run_id, [Point("a", 1, 1.0)])
+    assert reading.metrics(run_id) == {"a": [(1, 1.0)]}
+    reading.close()
+    writing.log_metrics(run_id, [Point("a", 2, 1.0)])
+
+
+@pytest.fixture
+def read_only_folder() -> Iterator[Path]:
+    """A folder with a store of one run, in which this process may not write, also where tests run as root."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("folders have no write permission here")
+    me = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = SqliteRunStore(folder / "runs.db")
+        store.begin(run_document())
+        store.close()
+        folder.chmod(0o555)
+        if me == 0:
+            os.seteuid(65534)
+        yield folder
+        os.seteuid(me)
+        folder.chmod(0o755)
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_is_read(read_only_folder: Path) -> None:
+    before = list(read_only_folder.iterdir())
+    store = open_store(None, read_only_folder, read=True)
+    assert [run.id for run in store.find()] == [1]
+    store.close()
+    assert list(read_only_folder.iterdir()) == before
 
 
 @pytest.mark.parametrize("address", ["mysql://user:secret@host/db", "http://host"])

@@ -1,0 +1,34 @@
+"""The tables of the embedded store's file."""
+
+SCHEMA = 1  # PRAGMA user_version of the file
+TABLES = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- AUTOINCREMENT: a deleted run's number is never given again
+    uuid TEXT NOT NULL UNIQUE,             -- tells runs of different machines apart
+    key TEXT NOT NULL, model TEXT NOT NULL, dataset TEXT NOT NULL, seed INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    start_time INTEGER, stop_time INTEGER, heartbeat INTEGER,  -- milliseconds since 1970, UTC
+    revision INTEGER NOT NULL DEFAULT 1,   -- grows with every change: a replica compares it
+    summary BLOB NOT NULL, rest BLOB NOT NULL
+);
+CREATE INDEX runs_by_key ON runs (key);
+CREATE INDEX runs_by_model ON runs (model, dataset, seed);
+CREATE TABLE logs (run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE, text TEXT NOT NULL);
+CREATE TABLE metrics (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, step INTEGER NOT NULL, name TEXT NOT NULL,
+    value REAL,                            -- NULL is NaN, which SQLite has not
+    time INTEGER NOT NULL, revision INTEGER NOT NULL,
+    PRIMARY KEY (run, step, name)          -- an epoch's values lie side by side
+) WITHOUT ROWID;
+CREATE TABLE files (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE attachments (
+    run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, kind TEXT NOT NULL, name TEXT NOT NULL,
+    sha256 TEXT NOT NULL REFERENCES files, revision INTEGER NOT NULL,
+    PRIMARY KEY (run, kind, name)
+) WITHOUT ROWID;
+CREATE INDEX attachments_by_file ON attachments (sha256);
+CREATE TABLE outbox (                      -- what a replica has confirmed of the runs that are meant for it
+    replica TEXT NOT NULL, run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, revision INTEGER NOT NULL,
+    PRIMARY KEY (replica, run)
+) WITHOUT ROWID;
+"""
