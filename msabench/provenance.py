@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import inspect
 import os
 import platform
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from msabench import registry
+from msabench.errors import UsageError
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # the checkout, or site-packages
@@ -26,6 +28,7 @@ DECIDING = (
     "text",
     "train",
 )  # what decides a run's digits
+WITHOUT_EFFECT = ("data/inspect.py", "data/convert.py", "data/export.py")  # no run calls them
 REPORTED = ("msabench", "torch", "transformers", "numpy", "scipy", "scikit-learn", "sacred", "pymongo")
 
 
@@ -37,19 +40,21 @@ def models_dir() -> Path:
 def source_files(model: str) -> dict[str, Path]:
     """The files that decide the digits of a model's runs: the harness' data, text and training code, the model's own
     file and what it imports from other model files. By path relative to ROOT; a model's file that stands outside
-    msabench.models has its name alone, so that it may be moved.
+    msabench.models has its name alone, so that it may be moved. Raises UsageError when there is no such model.
     """
     paths = {
         file for name in DECIDING for file in ([PACKAGE / name] if name.endswith(".py") else _below(PACKAGE / name))
     }
-    own = registry.file_of(model)
-    waiting = [path for path in models_dir().glob("*.py") if model in _registers(path)] if own is None else [own]
+    paths -= {PACKAGE / name for name in WITHOUT_EFFECT}
+    own = _file_of(registry.get(model).model)
+    waiting = [own]
     while waiting:
         path = waiting.pop()
         if path not in paths:
             paths.add(path)
             waiting += _imported_models(path)
-    return {path.name if path == own else path.relative_to(ROOT).as_posix(): path for path in sorted(paths)}
+    outside = own.parent != models_dir()
+    return {path.name if outside and path == own else path.relative_to(ROOT).as_posix(): path for path in sorted(paths)}
 
 
 def sources(model: str) -> dict[str, bytes]:
@@ -133,11 +138,11 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def _registers(path: Path) -> set[str]:
-    """The names for which a model file has @register("name", ...)."""
-    calls = [n for n in ast.walk(_tree(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
-    named = [c.args[0] for c in calls if c.func.id == "register" and c.args]  # type: ignore[attr-defined]
-    return {arg.value for arg in named if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
+def _file_of(model: type) -> Path:
+    file = inspect.getsourcefile(model)
+    if file is None:
+        raise UsageError(f"{model.__qualname__} has no source file: a model is one Python file.")
+    return Path(file).resolve()
 
 
 def _imported_models(path: Path) -> list[Path]:

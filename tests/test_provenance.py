@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from msabench import provenance
+from msabench import provenance, registry
 
 LAYOUT = {
     "msabench/contract.py": "c",
@@ -15,15 +18,26 @@ LAYOUT = {
     "msabench/seeds.py": "s",
     "msabench/metrics.py": "m",
     "msabench/data/a.py": "a",
+    "msabench/data/inspect.py": "i",
+    "msabench/data/convert.py": "v",
+    "msabench/data/export.py": "e",
     "msabench/text/b.py": "b",
     "msabench/train/deep/loop.py": "l",
     "msabench/cli/run.py": "r",
     "models/layers.py": "pass",
     "models/unused.py": "pass",
     "models/base.py": "from msabench.models import layers",
-    "models/mine.py": "from .base import x\n@register('mine', C)\nclass M: ...",
+    "models/mine.py": "from .base import x\nNAME = 'mine'\n@register(NAME, C)\nclass M: ...",
     "models/other.py": "@register('other', C)\nclass M: ...",
 }
+UNUSED = [
+    "msabench/cli/run.py",
+    "msabench/data/inspect.py",
+    "msabench/data/convert.py",
+    "msabench/data/export.py",
+    "models/unused.py",
+    "models/other.py",
+]
 
 
 @pytest.fixture
@@ -34,6 +48,14 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text(content)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "msabench")
+
+    def get(name: str) -> SimpleNamespace:
+        module = ModuleType(f"model_{name}")
+        module.__file__ = str(provenance.models_dir() / f"{name}.py")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        return SimpleNamespace(model=type("M", (), {"__module__": module.__name__}))
+
+    monkeypatch.setattr(registry, "get", get)
     return tmp_path
 
 
@@ -45,8 +67,7 @@ def changed(checkout: Path, name: str, content: str) -> bool:
 
 
 def test_a_models_sources_are_its_file_what_it_imports_and_the_harness_that_decides_digits(checkout: Path) -> None:
-    expected = [name for name in LAYOUT if name not in ("msabench/cli/run.py", "models/unused.py", "models/other.py")]
-    assert sorted(provenance.sources("mine")) == sorted(expected)
+    assert sorted(provenance.sources("mine")) == sorted(LAYOUT.keys() - set(UNUSED))
 
 
 @pytest.mark.parametrize("name", ["msabench/train/deep/loop.py", "models/layers.py", "models/mine.py"])
@@ -54,7 +75,7 @@ def test_code_that_decides_digits_changes_the_code_version(checkout: Path, name:
     assert changed(checkout, name, LAYOUT[name] + "\nx = 2")
 
 
-@pytest.mark.parametrize("name", ["msabench/cli/run.py", "models/other.py", "models/unused.py"])
+@pytest.mark.parametrize("name", UNUSED)
 def test_other_code_does_not_change_the_code_version(checkout: Path, name: str) -> None:
     assert not changed(checkout, name, LAYOUT[name] + "\nx = 2")
 
@@ -64,6 +85,17 @@ def test_the_code_version_is_the_same_for_an_installed_wheel_and_for_windows_lin
     (checkout / "models").rename(checkout / "msabench" / "models")
     (checkout / "msabench/models/mine.py").write_bytes(LAYOUT["models/mine.py"].replace("\n", "\r\n").encode())
     assert provenance.code_version("mine") == before
+
+
+@pytest.mark.parametrize("name", provenance.WITHOUT_EFFECT)
+def test_what_is_left_out_of_the_code_version_is_imported_by_nothing_that_is_in_it(name: str) -> None:
+    assert (provenance.PACKAGE / name).is_file()
+    module = name.removesuffix(".py").replace("/", ".")
+    package, _, stem = module.rpartition(".")
+    for path in provenance.source_files("text_only").values():
+        text = path.read_text(encoding="utf-8")
+        assert f"msabench.{module}" not in text, path
+        assert not re.search(rf"from msabench\.{package} import .*\b{stem}\b", text), path
 
 
 def git(folder: Path, *arguments: str) -> str:
