@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("msabench")
 LOCK = "lock"  # in a run's checkpoint folder; held by the process that trains it, let go when that dies
+LAST, BEST = "last.pt", "best.pt"  # what training leaves there: where to go on, and the weights that were scored
+DECIDES_DIGITS = ("host", "device", "device_name", "threads")  # of an environment, beside its packages
 UNFINISHED = ("RUNNING", "INTERRUPTED", "FAILED")
 
 
@@ -91,29 +93,7 @@ def execute(
         done = _completed(store, key)  # once more: another process may have finished it just before the lock
         if done and not overwrite:
             return Outcome("skipped", done[-1].id, key, dict(done[-1].result or {}))
-        earlier = _take_over(store, key)
-        goes_on = resume and earlier is not None and _has_checkpoint(workdir)
-        if earlier is not None and not goes_on and _has_checkpoint(workdir):
-            log.warning("starting anew; --resume would have gone on with run %d%s", earlier.id, _epochs(store, earlier))
-        if not goes_on:
-            _clear(workdir)
-        about = {
-            "uuid": earlier.uuid if earlier and goes_on else str(uuid.uuid4()),
-            "key": key,
-            "setting": data.setting,
-            "data": {
-                "name": data.name,
-                "fingerprint": data.fingerprint,
-                "source": data.source,
-                "truth": data.truth,
-                "scales": data.statistics,
-                "splits": {name: len(split) for name, split in data.splits.items()},
-            },
-            "notes": list(data.notes),
-            "environment": provenance.environment(device),
-            "process": os.getpid(),
-        }
-        recorder = RunRecorder(store, about, resumed=earlier.id if earlier and goes_on else None)
+        recorder = _begin_or_resume(config, data, store, workdir, device, key=key, resume=resume)
 
         def body() -> dict[str, Any]:
             result = train(
@@ -122,7 +102,7 @@ def execute(
                 device=device,
                 workdir=workdir,
                 recorder=recorder,
-                resume=goes_on,
+                resume=recorder.resumed,
                 progress=progress,
                 **options,
             )
@@ -130,12 +110,14 @@ def execute(
                 raise Interrupted
             for split, content in result.predictions.items():
                 recorder.artifact("predictions.csv" if split == "test" else f"predictions.{split}.csv", to_csv(content))
-            about["notes"] = [*data.notes, *result.notes]
+            recorder.about["notes"] += result.notes
+            if (workdir / BEST).is_file():
+                recorder.about["checkpoint"] = (workdir / BEST).relative_to(results_dir).as_posix()
             return to_result(result)
 
         outcome = _run(config, recorder, body, key)
         if outcome.status == "completed":
-            (workdir / "last.pt").unlink(missing_ok=True)  # now that the result is stored; best.pt stays
+            (workdir / LAST).unlink(missing_ok=True)  # now that the result is stored; best.pt is what inference loads
             for old in done:
                 _mark_overwritten(store, old, outcome.run_id)
         return outcome
@@ -164,6 +146,67 @@ def without_bar(text: str) -> str:
     """
     text = re.sub(r"[^\n]*\r(?!\n)", "", text)
     return re.sub(r"(?m)^.*\d%\|.*\| *\d+/\d+ \[.*\]\n?", "", text)
+
+
+# ---- how it begins
+
+
+def _begin_or_resume(
+    config: RunConfig, data: Prepared, store: RunStore, workdir: Path, device: Any, *, key: str, resume: bool
+) -> RunRecorder:
+    """The recorder of a new run, or with `resume` of the unfinished one; the folder holds what that one needs."""
+    for left in workdir.glob(".*.pt.*"):  # a checkpoint that a killed process was writing
+        left.unlink()
+    about = _about(data, provenance.environment(device), key)
+    earlier = _take_over(store, key)
+    if earlier is not None and (workdir / LAST).is_file():
+        if resume:
+            about |= {"uuid": earlier.uuid, "notes": [*about["notes"], *_resumed(store, earlier, about["environment"])]}
+            return RunRecorder(store, about, resumed=earlier.id)
+        at = f" at epoch {epoch + 1}" if (epoch := _last_epoch(store, earlier)) else ""
+        log.warning("starting anew; --resume would have gone on with run %d%s", earlier.id, at)
+    _clear(workdir)
+    return RunRecorder(store, about)
+
+
+def _about(data: Prepared, environment: dict[str, Any], key: str) -> dict[str, Any]:
+    """What is stored as info.msabench of a new run."""
+    return {
+        "uuid": str(uuid.uuid4()),
+        "key": key,
+        "setting": data.setting,
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "source": data.source,
+            "truth": data.truth,
+            "scales": data.statistics,
+            "splits": {name: len(split) for name, split in data.splits.items()},
+        },
+        "notes": list(data.notes),
+        "environment": environment,
+        "process": os.getpid(),
+    }
+
+
+def _resumed(store: RunStore, earlier: RunRecord, environment: Mapping[str, Any]) -> list[str]:
+    """The notes that a run carries for having been gone on with where its digits may come out otherwise."""
+    notes = [note for note in earlier.notes if note.startswith("resumed after ")]
+    differences = _differences(earlier.environment, environment)
+    if differences:
+        epoch = _last_epoch(store, earlier)
+        notes.append(f"resumed after epoch {epoch} on another setup ({', '.join(differences)}): digits may differ")
+        log.warning("run %d: %s", earlier.id, notes[-1])
+    return notes
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """
+    >>> _differences({"threads": 2, "packages": {"torch": "2.12"}}, {"threads": 4, "packages": {"torch": "2.13"}})
+    ['threads 2 → 4', 'torch 2.12 → 2.13']
+    """
+    old, new = ({name: e.get(name) for name in DECIDES_DIGITS} | dict(e.get("packages", {})) for e in (before, after))
+    return [f"{name} {old.get(name)} → {new.get(name)}" for name in old | new if old.get(name) != new.get(name)]
 
 
 # ---- Sacred
@@ -266,17 +309,38 @@ def _only_here(workdir: Path, store: RunStore, key: str) -> Iterator[None]:
 
 
 def _take_over(store: RunStore, key: str) -> RunRecord | None:
-    """The newest unfinished run of this identity, whose process is dead: this one holds the lock.
+    """The unfinished run of this identity that can be gone on with: the newest, when none was completed after it.
 
-    A process on another host may not see the lock; its heartbeat speaks for it. Raises StoreError when it is alive.
+    This process holds the lock, but another one may train with another results folder, or on another host: there the
+    record speaks for it. Raises StoreError when it is alive.
     """
-    unfinished = [run for run in store.find(key=key) if run.status in UNFINISHED]
-    for run in unfinished:
-        if run.status == "RUNNING" and run.environment.get("host") != platform.node():
+    runs = store.find(key=key)
+    for run in runs:
+        if run.status == "RUNNING" and _alive(store, run):
             raise StoreError(_busy(store, key))
-        if run.stopped is None:
+        if run.status in UNFINISHED and run.stopped is None:
             store.update(run.id, {"status": "INTERRUPTED", "stop_time": run.heartbeat or run.started})
-    return unfinished[-1] if unfinished else None
+    last = runs[-1] if runs else None
+    return last if last and last.status in UNFINISHED else None
+
+
+def _alive(store: RunStore, run: RunRecord) -> bool:
+    """Whether a run with a fresh heartbeat has a process, other than this one. The heartbeat of a process that was
+    killed here stays fresh for a while, so on this host its process is asked for too."""
+    process = store.document(run.id)["info"]["msabench"].get("process")
+    if run.environment.get("host") != platform.node():
+        return True
+    if process is None or process == os.getpid():
+        return False
+    if os.name != "posix":  # os.kill(…, 0) would end it there
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _busy(store: RunStore, key: str) -> str:
@@ -295,11 +359,8 @@ def _busy(store: RunStore, key: str) -> str:
 def _mark_overwritten(store: RunStore, old: RunRecord, new: int) -> None:
     info = store.document(old.id)["info"]
     info["msabench"]["overwritten_by"] = new
+    info["msabench"].pop("checkpoint", None)  # that file is the new run's
     store.update(old.id, {"status": "OVERWRITTEN", "info": info})
-
-
-def _has_checkpoint(workdir: Path) -> bool:
-    return any(path.name != LOCK for path in workdir.iterdir())
 
 
 def _clear(workdir: Path) -> None:
@@ -310,6 +371,5 @@ def _clear(workdir: Path) -> None:
             path.unlink()
 
 
-def _epochs(store: RunStore, run: RunRecord) -> str:
-    steps = [step for curve in store.metrics(run.id).values() for step, _ in curve]
-    return f" at epoch {max(steps) + 1}" if steps else ""
+def _last_epoch(store: RunStore, run: RunRecord) -> int:
+    return max((step for curve in store.metrics(run.id).values() for step, _ in curve), default=0)

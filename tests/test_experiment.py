@@ -15,10 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from msabench import registry
 from msabench.config import RunConfig, TrainConfig
 from msabench.errors import MsabenchError, StoreError
 from msabench.experiment import Outcome, execute, without_bar
@@ -84,10 +86,11 @@ def store(tmp_path: Path) -> SqliteRunStore:
     return SqliteRunStore(tmp_path / "runs.db")
 
 
-def run(store: SqliteRunStore, train: Any, seed: int = 0, **options: Any) -> Outcome:
+def run(store: SqliteRunStore, train: Any, seed: int = 0, folder: Path | None = None, **options: Any) -> Outcome:
     config = RunConfig("fake", "mosi-sim", "paper", seed, TrainConfig())
-    folder = store.path.parent
-    return execute(config, DATA, store=store, results_dir=folder, device="cpu", train=train, progress=False, **options)
+    options |= {"store": store, "results_dir": folder or store.path.parent, "device": "cpu", "progress": False}
+    with mock.patch.object(registry, "get", return_value=SimpleNamespace(model=Training)):
+        return execute(config, DATA, train=train, **options)
 
 
 def test_a_run_is_stored_with_all_that_a_reader_of_its_number_needs(store: SqliteRunStore) -> None:
@@ -222,14 +225,114 @@ def test_while_a_process_trains_a_run_another_is_told_so_and_takes_over_when_it_
         assert process.stdout is not None
         while process.stdout.readline() not in ("trained\n", ""):
             continue
-        with pytest.raises(StoreError, match="run 1 is being trained by another process"):
-            run(store, Training())
+        for folder in (None, store.path.parent / "other results"):  # the lock speaks for it, then only its record
+            with pytest.raises(StoreError, match="run 1 is being trained by another process"):
+                run(store, Training(), folder=folder)
+            assert store.load(1).status == "RUNNING"
         process.kill()
         process.wait()
     assert store.load(1).status == "RUNNING"  # its heartbeat is fresh, but its lock is free
     training = Training()
     outcome = run(store, training, resume=True)
     assert (outcome.status, outcome.run_id, training.epochs) == ("completed", 1, [3])
+
+
+def test_a_run_whose_process_is_dead_is_taken_over_from_another_results_folder_at_once(store: SqliteRunStore) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    first = run(store, Training(lambda epoch: "stop"))
+    info = store.document(first.run_id)["info"]
+    info["msabench"]["process"] = dead.pid
+    store.update(first.run_id, {"status": "RUNNING", "stop_time": None, "info": info, "heartbeat": datetime.now(UTC)})
+    assert run(store, Training(), folder=store.path.parent / "other results").status == "completed"
+    assert store.load(first.run_id).status == "INTERRUPTED"
+
+
+def test_a_process_that_is_alive_but_silent_is_another_program_with_its_number(store: SqliteRunStore) -> None:
+    first = run(store, Training(lambda epoch: "stop"))
+    info = store.document(first.run_id)["info"]
+    info["msabench"]["process"] = os.getppid()
+    silent = datetime.now(UTC) - timedelta(seconds=61)
+    store.update(first.run_id, {"status": "RUNNING", "stop_time": None, "info": info, "heartbeat": silent})
+    assert run(store, Training(), resume=True).run_id == first.run_id
+
+
+def test_a_run_that_goes_on_where_its_digits_may_differ_says_so_for_good(
+    store: SqliteRunStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "msabench")
+    first = run(store, Training(lambda epoch: "stop" if epoch == 1 else None))
+    info = store.document(first.run_id)["info"]
+    environment = info["msabench"]["environment"]
+    environment |= {"threads": 64, "device": "cuda"}
+    environment["packages"]["numpy"] = "1.0"
+    store.update(first.run_id, {"info": info})
+    run(store, Training(lambda epoch: "stop" if epoch == 2 else None), resume=True)
+    record = store.load(run(store, Training(), resume=True).run_id)  # the second time nothing has changed
+    notes = [note for note in record.notes if note.startswith("resumed")]
+    assert len(notes) == 1
+    assert notes[0].startswith("resumed after epoch 1 on another setup (device cuda → cpu, threads 64 → ")
+    assert notes[0].endswith("): digits may differ")
+    assert "numpy 1.0 → " in notes[0]
+    assert caplog.text.count(notes[0]) == 1
+    assert record.notes[-1] == "best epoch <= 2"
+
+
+def test_a_run_that_goes_on_where_it_was_has_no_note_of_it(store: SqliteRunStore) -> None:
+    first = run(store, Training(lambda epoch: "stop"))
+    run(store, Training(), resume=True)
+    assert store.load(first.run_id).notes == ("2 empty sentences", "best epoch <= 2")
+
+
+def test_only_a_last_checkpoint_can_be_gone_on_from(store: SqliteRunStore, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "msabench")
+    first = run(store, Training(lambda epoch: "stop"))
+    last = checkpoints(store, first) / "last.pt"
+    last.rename(last.with_name("best.pt"))
+    second = run(store, Training(lambda epoch: "stop"), resume=True)
+    assert second.run_id != first.run_id
+    assert "starting anew" not in caplog.text
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_broken_off_before_the_last_completed_one_is_not_gone_on_with(
+    store: SqliteRunStore, caplog: pytest.LogCaptureFixture, resume: bool
+) -> None:
+    caplog.set_level("INFO", "msabench")
+    run(store, Training(lambda epoch: "stop"))
+    done = run(store, Training())
+    (checkpoints(store, done) / "last.pt").write_text("3")  # as after a kill between the last store and its removal
+    caplog.clear()
+    training = Training()
+    again = run(store, training, overwrite=True, resume=resume)
+    assert (again.run_id, training.epochs) == (3, [1, 2, 3])
+    assert "--resume would have gone on" not in caplog.text
+    assert [r.status for r in store.find()] == ["INTERRUPTED", "OVERWRITTEN", "COMPLETED"]
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_removed_when_the_run_goes_on(store: SqliteRunStore) -> None:
+    first = run(store, Training(lambda epoch: "stop"))
+    for name in (".last.pt.a1b2", ".best.pt.c3d4", "best.pt"):
+        (checkpoints(store, first) / name).write_text("")
+    run(store, Training(), resume=True)
+    assert {path.name for path in checkpoints(store, first).iterdir()} - {"lock"} == {"best.pt"}
+
+
+def test_a_completed_run_says_where_its_weights_are_and_an_overwritten_one_no_longer(store: SqliteRunStore) -> None:
+    def best(epoch: int) -> None:
+        (store.path.parent / "checkpoints" / key / "best.pt").write_text("weights")
+
+    key = run(store, Training(lambda epoch: "stop")).key
+    for _ in range(2):
+        done = run(store, Training(best), overwrite=True)
+    kept = [store.document(r.id)["info"]["msabench"].get("checkpoint") for r in store.find()]
+    assert kept == [None, None, f"checkpoints/{key}/best.pt"]
+    assert (store.path.parent / kept[2]).read_text() == "weights"
+    assert done.run_id == 3
+
+
+def checkpoints(store: SqliteRunStore, outcome: Outcome) -> Path:
+    return store.path.parent / "checkpoints" / outcome.key
 
 
 def test_a_run_alive_on_another_host_is_left_alone_and_a_silent_one_taken_over(store: SqliteRunStore) -> None:

@@ -34,7 +34,7 @@ class RunRecorder:
         self.store, self.about = store, about
         self.error: Exception | None = None  # why the run's end could not be stored: Sacred only prints it
         self._id = resumed
-        self._resumed = resumed is not None
+        self.resumed = resumed is not None
         self._log_before = ""
         self._sent: tuple[dict[str, Any], Any] | None = None  # Sacred's info and result, as last stored
         self._resources: list[list[str]] = []
@@ -67,7 +67,7 @@ class RunRecorder:
         _id: int | None,
     ) -> int:
         """Stores the run, or wakes the one that is resumed. Sacred's own id is not used: the store gives one."""
-        if self._resumed:
+        if self.resumed:
             self._log_before = self.store.document(self.run_id)["captured_out"]
             status = {"status": "RUNNING", "heartbeat": start_time, "stop_time": None, "fail_trace": []}
             self.store.update(self.run_id, {**status, "host": host_info, "meta": meta_info, "info": self._with_about()})
