@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -46,8 +47,6 @@ def versions(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def devices(args: argparse.Namespace) -> Iterator[Finding]:
-    import os
-
     import torch
 
     yield True, f"cpu: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads", ""
@@ -82,15 +81,33 @@ def _source(name: str, data_dir: Path | None) -> str:
 
 
 def store(args: argparse.Namespace) -> Iterator[Finding]:
+    from msabench.store import is_mongo, local_file, redact
+
+    mongo = args.store is not None and is_mongo(args.store)
+    place = Path(args.store) if args.store and not mongo else args.results
+    ok, found = _attempt(partial(_runs, None, place)) if local_file(place).exists() else (True, "no runs yet")
+    if ok and not _writable(local_file(place)):
+        ok, found = False, f"{found}, and no new one can be written"
+    yield ok, f"run store {place}: {found}", "choose a folder that can be written with --results"
+    if mongo:
+        ok, found = _attempt(partial(_runs, args.store, args.results))
+        yield ok, f"run store {redact(args.store)}: {found}", "start the server, or check user, password and address"
+
+
+def _runs(url: str | None, place: Path) -> str:
     from msabench.store import open_store
 
-    ok, found = _attempt(lambda: f"{len(open_store(None, args.results).find())} runs")
-    yield ok, f"run store {args.results}: {found}", "choose a folder that can be written with --results"
-    if args.store:
-        from msabench.store import redact
+    store = open_store(url, place, read=True)
+    try:
+        return f"{len(store.find())} runs"
+    finally:
+        store.close()
 
-        ok, found = _attempt(lambda: f"{len(open_store(args.store, args.results, read=True).find())} runs")
-        yield ok, f"run store {redact(args.store)}: {found}", "start the server, or check user, password and address"
+
+def _writable(file: Path) -> bool:
+    """Whether a file, present or not, can be written, without writing it."""
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    return folder.is_dir() and all(os.access(place, os.W_OK) for place in (folder, file) if place.exists())
 
 
 def _attempt(action: Callable[[], object]) -> tuple[bool, str]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from msabench.cli.options import add_store
 from msabench.errors import UsageError
+from msabench.store.protocol import flat
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
 
 BARS = "▁▂▃▄▅▆▇█"
 LOG_LINES = 20
+LONG = 10  # a list of more values is shown by its first three
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -101,17 +103,21 @@ def describe(store: RunStore, run_id: int) -> Iterator[str]:
     if run.status == "INTERRUPTED":
         steps = [step for curve in curves.values() for step, _ in curve]
         yield f"  stopped after epoch {max(steps, default=0)}; the same command with --resume goes on"
-    yield from _section("result", _flat(run.result or {}))
-    yield from _section("config", _flat(run.config))
-    yield from _section("setting", _flat(run.setting))
-    yield from _section("data", _flat(run.data))
+    yield from _section("result", flat(run.result or {}))
+    yield from _section("config", flat(run.config))
+    yield from _section("setting", flat(run.setting))
+    yield from _section("data", flat(run.data))
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     shown = {name: value for name, value in environment.items() if name not in ("packages", "git_commit", "git_dirty")}
     dirty = {True: ", with changes", False: "", None: ""}[environment.get("git_dirty")]
     code = f"{environment.get('git_commit') or 'not in git'}{dirty}"
-    yield from _section("environment", {**_flat(shown), "code": code, "packages": packages})
+    yield from _section("environment", {**flat(shown), "code": code, "packages": packages})
     yield from _section("curves", {name: _curve(points) for name, points in curves.items()})
-    yield from _section("artifacts", dict.fromkeys(store.artifacts(run_id), ""))
+    weights = document["info"]["msabench"].get("checkpoint")
+    kept = dict.fromkeys(store.artifacts(run_id), "") | (
+        {weights: "the trained weights, below --results"} if weights else {}
+    )
+    yield from _section("artifacts", kept)
     if run.notes:
         yield from ("", "notes", *_indent(run.notes))
     log = document["captured_out"].rstrip().splitlines()
@@ -155,19 +161,14 @@ def _section(title: str, values: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", title, *(f"  {name:<{width}}  {_plain(value)}".rstrip() for name, value in values.items()))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """
-    >>> _flat({"test": {"mae": 0.7}, "epochs": 3})
-    {'test.mae': 0.7, 'epochs': 3}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
-
-
 def _plain(value: Any) -> str:
+    """
+    >>> _plain([0.5, 1.25, 2.0] + [0.1] * 70)
+    '73 values: 0.5, 1.25, 2, …'
+    """
     if isinstance(value, list):
+        if len(value) > LONG:
+            return f"{len(value)} values: {_plain(value[:3])}, …"
         return ", ".join(map(_plain, value))
     return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from run_stores import run_document
 
+from msabench.__main__ import main
 from msabench.cli import show
 from msabench.errors import StoreError, UsageError
 from msabench.store import open_local
@@ -20,6 +21,7 @@ def results(tmp_path: Path) -> Path:
     store = open_local(tmp_path)
     environment = {"host": "here", "git_commit": "abc123", "git_dirty": True, "packages": {"torch": "2.13"}}
     info = {"uuid": "u", "key": "k", "environment": environment, "notes": ["2 empty sentences"]}
+    info |= {"checkpoint": "checkpoints/k/best.pt", "data": {"scales": {"audio": [0.5] * 73, "label": [1.0, 2.0]}}}
     done = store.begin(run_document(info={"msabench": info}))
     for epoch in range(1, 5):
         store.log_metrics(done, [Point("valid.mae", epoch, 5.0 - epoch)])
@@ -78,6 +80,9 @@ def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
         "torch 2.13",
         "valid.mae  █▆▃▁  4 → 1 (epoch 4)",
         "predictions.csv",
+        "checkpoints/k/best.pt  the trained weights, below --results",
+        "scales.audio  73 values: 0.5, 0.5, 0.5, …\n",
+        "scales.label  1, 2\n",
         "2 empty sentences",
         "the last 20 of 30 lines",
         "line 29",
@@ -107,3 +112,18 @@ def test_a_curve_is_as_wide_as_asked_and_shows_gaps_and_constants() -> None:
     assert show.sparkline([1.0, 1.0]) == "▁▁"
     assert show.sparkline([float("nan")]) == " "
     assert show.sparkline([]) == ""
+
+
+def test_commands_that_read_make_no_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert printed(Path("results"), capsys) == [f"no runs in {Path('results') / 'runs.db'}"]
+    for command in (["list", "runs"], ["report"], ["show", "12"]):
+        assert main([*command, "--results", "TYPO"]) == 1
+        assert "no runs yet in TYPO: there is no run store" in capsys.readouterr().err
+    assert main(["show", "12"]) == 1
+    assert "has no run 12" in capsys.readouterr().err
+    assert main(["report"]) == 0
+    assert "No runs yet in results" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,71 @@
+"""`doctor`: what it finds, and that whatever is wrong comes with what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msabench.__main__ import main
+from msabench.errors import MsabenchError
+from msabench.store import open_local
+
+URL = "mongodb://ada:secret@127.0.0.1:9/x"
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.fixture(autouse=True)
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoders and data are there, whatever this machine has."""
+    from types import SimpleNamespace
+
+    fine = SimpleNamespace(name="minilm", path=Path("m"), source="made up")
+    monkeypatch.setattr("msabench.text.encoders.resolve", lambda name: fine)
+    monkeypatch.setattr("msabench.data.load", lambda *args, **options: fine)
+    monkeypatch.delenv("MSABENCH_STORE", raising=False)
+
+
+def test_each_red_line_is_followed_by_its_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("msabench.text.encoders.resolve", failing(MsabenchError("no encoder")))
+    monkeypatch.setattr("msabench.data.load", failing(MsabenchError("no data")))
+    monkeypatch.setattr(importlib.metadata, "version", failing(importlib.metadata.PackageNotFoundError()))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("msabench.store.mongo.PATIENCE_MS", 100)
+    (tmp_path / "runs.db").write_bytes(b"not a database" * 100)
+    assert main(["doctor", "--results", str(tmp_path), "--store", URL]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    red = [i for i, line in enumerate(lines) if line.startswith("NO ")]
+    for what in ("torch is not", "no pkg_resources", "encoder auto", "dataset mosi:", f"store {tmp_path}", "127.0.0.1"):
+        assert any(what in lines[i] for i in red), what
+    assert [lines[i] for i in red if not lines[i + 1].startswith("    fix: ") or len(lines[i + 1]) < 20] == []
+    assert "secret" not in "".join(lines)
+
+
+def test_no_runs_yet_is_fine_and_stays_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--results", str(tmp_path / "new")]) == 0
+    assert f"ok  run store {tmp_path / 'new'}: no runs yet" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_in_a_file_of_its_own_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_local(tmp_path / "mine.db").close()
+    assert main(["doctor", "--store", str(tmp_path / "mine.db")]) == 0
+    assert "mine.db: 0 runs" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_made_is_red(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main(["doctor", "--results", str(tmp_path / "file" / "results")]) == 1
+    assert "no new one can be written\n    fix: choose a folder" in capsys.readouterr().out
