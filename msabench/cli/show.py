@@ -70,7 +70,8 @@ def list_runs(args: argparse.Namespace) -> int:
     finally:
         store.close()
     if not runs:
-        print(f"no runs{' with ' + ' '.join(args.filters) if args.filters else ''} in {store.url}")
+        none = f"no runs with {' '.join(args.filters)} in {store.url}"
+        print(none if filters else f"No runs yet in {store.url}. Make one:  python -m msabench run mcer mosi")
         return 0
     headers = ["run", "status", "model", "dataset", "seed", "test MAE", "epochs", "started", "duration"]
     print(tabulate([_row(run) for run in runs], headers=headers, disable_numparse=True))
