@@ -30,7 +30,6 @@ class Entry:
 
 
 _entries: dict[str, Entry] = {}
-_files: dict[str, Path] = {}  # by name of a model that stands outside msabench.models
 
 
 def register(name: str, config: type[TrainConfig]) -> Callable[[T], T]:
@@ -89,14 +88,7 @@ def load_file(path: Path) -> list[Entry]:
             f'{path} registers no model. Put  @register("my_model", MyConfig)  above its class '
             "(from msabench.registry import register; see docs/add_a_model.md)."
         )
-    if not name.startswith("msabench.models."):
-        _files.update({entry.name: path for entry in found})
     return found
-
-
-def file_of(name: str) -> Path | None:
-    """The file that `load_file` took a model from; None for the models of msabench.models."""
-    return _files.get(name)
 
 
 def get(name: str) -> Entry:

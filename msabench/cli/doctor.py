@@ -37,7 +37,7 @@ def versions(args: argparse.Namespace) -> Iterator[Finding]:
 
     python = ".".join(map(str, sys.version_info[:3]))
     yield sys.version_info >= (3, 11), f"Python {python}", "msabench needs Python 3.11 or newer"
-    for name in ("torch", "transformers", "sacred", "pymongo", "numpy", "pandas"):
+    for name in ("torch", "transformers", "sacred", "pymongo", "numpy", "scikit-learn"):
         try:
             yield True, f"{name} {version(name)}", ""
         except PackageNotFoundError:

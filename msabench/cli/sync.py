@@ -14,8 +14,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msabench.store import open_local
+    from msabench.store import open_local, open_store
     from msabench.store.replica import sync
 
+    open_store(None, args.results, read=True).close()  # raises where there is no store: do not make an empty one
     print(sync(open_local(args.results), args.uri))
     return 0

@@ -101,7 +101,6 @@ def test_a_taken_name_is_refused(example: Path, capsys: pytest.CaptureFixture[st
 def test_a_file_of_models_itself_is_checked_as_what_it_is(checkout: Path, example: Path) -> None:
     (entry,) = registry.load_file(checkout / "models" / "text_only.py")
     assert entry is registry.get("text_only")
-    assert registry.file_of("text_only") is None
 
 
 def test_all_models_of_a_file_are_loaded_and_a_changed_file_is_read_again(example: Path) -> None:
