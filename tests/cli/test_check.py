@@ -15,8 +15,7 @@ from msabench.errors import UsageError
 def example(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's model as a file; what it registers is forgotten after the test."""
     registry.entries()  # else what is imported during the test is forgotten too
-    for name in ("_entries", "_files"):
-        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.delitem(sys.modules, "msabench_model_my_model", raising=False)
     page = (checkout / "docs" / "add_a_model.md").read_text("utf-8")
     file = tmp_path / "my_model.py"
