@@ -68,6 +68,8 @@ class MCERConfig(TrainConfig):
     dropout_lstm: float = 0.0  # SELF-MM in MMSA, mosi
     dropout_unimodal: float = 0.1  # ours: X_a and X_v, not X_t (SELF-MM in MMSA, mosi: text and audio, visual 0)
     d_z: int = 64  # ours
+    # The next two: mean valid MAE of 3 seeds on real MOSI (no visual), text frozen: .952 ± .023 as they are,
+    # .936 ± .013 with ib_beta 1, .953 ± .014 with log_var_bias 0. Within noise: MIB's value stays.
     ib_beta: float = 1e-3  # MIB; inside eq. 26 and 29, another number than `beta`
     log_var_bias: float = -4.0  # ours: σ starts at .14 (MIB: .007); at 0, epoch 1 would be mostly noise
     d: int = 40  # BBFN
