@@ -108,13 +108,17 @@ def summary(seeds: list[int], outcomes: list[Outcome]) -> str:
     scale = np.array([100.0 if METRICS[name].percent else 1.0 for name in names])
     digits = [2 if METRICS[name].percent else 3 for name in names]
     rows = [
-        [f"seed {seed}", f"run {o.run_id}", *(f"{v:.{d}f}" for v, d in zip(row * scale, digits, strict=True))]
+        [f"seed {seed}", f"run {o.run_id}", *map(_shown, row * scale, digits)]
         for seed, o, row in zip(seeds, outcomes, values, strict=True)
     ]
     if len(seeds) > 1:
         spread = zip(values.mean(0) * scale, values.std(0, ddof=1) * scale, digits, strict=True)
-        rows.append(["mean ± std", f"n = {len(seeds)}", *(f"{m:.{d}f} ± {s:.{d}f}" for m, s, d in spread)])
+        rows.append(["mean ± std", f"n = {len(seeds)}", *(f"{_shown(m, d)} ± {_shown(s, d)}" for m, s, d in spread)])
     headers = ["", "", *(METRICS[name].label for name in names)]
     return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + (
         "\n\nThe table of all runs: python -m msabench report"
     )
+
+
+def _shown(value: float, digits: int) -> str:
+    return "–" if np.isnan(value) else f"{value:.{digits}f}"
