@@ -125,18 +125,6 @@ def build(
     )
 
 
-def from_dict(stored: Mapping[str, Any]) -> RunConfig:
-    """The RunConfig that `to_dict` stored, e.g. of a run in the store."""
-    from msabench import registry
-
-    entry = registry.get(stored["model"])
-    return RunConfig(
-        **{k: stored[k] for k in ("model", "dataset", "preset", "seed")},
-        hparams=validate(entry.config, stored["hparams"], entry.config()),
-        data=validate(DataConfig, stored["data"], DataConfig()),
-    )
-
-
 def validate(config: type, values: Mapping[str, Any], defaults: Any) -> Any:
     """An instance of the dataclass `config`: `values` over `defaults`, nested fields merged, types checked."""
     from pydantic import TypeAdapter, ValidationError

@@ -68,11 +68,6 @@ def test_an_unknown_name_suggests_the_closest(names: dict[str, str], message: st
         configuration.build(**({"model": "mcer", "dataset": "mosi"} | names))
 
 
-def test_a_stored_configuration_is_read_back_equal() -> None:
-    config = configuration.build("mcer", "mosi", seed=3, overrides=["without=mi"])
-    assert configuration.from_dict(config.to_dict()) == config
-
-
 def keys(*overrides: str, seed: int = 0, fingerprint: str = "f", code: str = "c") -> str:
     config: RunConfig = configuration.build("mcer", "mosi", seed=seed, overrides=overrides)
     return config.key(fingerprint, code)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from written_out import arrays, samples, sigmoid
 
 from msabench import synthetic
 from msabench.contract import Batch, Sequence
@@ -28,22 +29,7 @@ def build(seed: int = 0, **changes: Any) -> CubeMLP:
     return model
 
 
-def samples(n: int = 6) -> Batch:
-    """In float64; texts, audio and visual of 1 to 8, 6 and 10 steps: shorter, longer and as long as each other."""
-    batch = synthetic.samples(n)
-    doubled = {m: Sequence(batch[m].values.double(), batch[m].mask) for m in ("audio", "visual")}
-    return synthetic.replace(batch, doubled)
-
-
 # ---- the equations
-
-
-def arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return {name: p.detach().numpy() for name, p in module.named_parameters()}
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
 
 
 def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

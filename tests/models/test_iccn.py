@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
+from written_out import arrays, samples, sigmoid
 
 from msabench import synthetic
-from msabench.contract import Batch, Output, Sequence, State
+from msabench.contract import Batch, Output, State
 from msabench.errors import UsageError
 from msabench.models.iccn import ICCN, ICCNConfig, correlation
 from msabench.models.layers import Sizes
@@ -30,21 +31,7 @@ def build(seed: int = 0, **changes: Any) -> ICCN:
     return ICCN(ICCNConfig(**{**SMALL, **changes}), synthetic.data_spec()).double()
 
 
-def samples(n: int = 6) -> Batch:
-    batch = synthetic.samples(n)
-    doubled = {m: Sequence(batch[m].values.double(), batch[m].mask) for m in ("audio", "visual")}
-    return synthetic.replace(batch, doubled)
-
-
 # ---- the equations of the prediction
-
-
-def arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return {name: p.detach().numpy() for name, p in module.named_parameters()}
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
 
 
 def recurrent(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
