@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,7 @@ from msabench.contract import MODALITIES, Batch, DataSpec, Sequence
 from msabench.text.encoders import GivenFeatures
 
 VERSION = "2.2.1"
-INSTALL = f"MMSA is not installed: pip install MMSA=={VERSION} --no-deps; pip install easydict nvidia-ml-py"
+INSTALL = f"MMSA is not installed: pip install MMSA=={VERSION} --no-deps; pip install pandas easydict nvidia-ml-py"
 LETTERS = {"t": "text", "l": "text", "a": "audio", "v": "visual"}
 
 
@@ -107,7 +108,9 @@ class Peer:
 @pytest.fixture(scope="session")
 def peer() -> Peer:
     environment = dict(os.environ)  # MMSA.run sets variables of CUDA's
-    pytest.importorskip("MMSA", reason=INSTALL)
+    if find_spec("MMSA") is None:
+        pytest.skip(INSTALL)
+    import_module("MMSA")  # installed without what it needs, it fails here: no silent skip
     os.environ.clear()
     os.environ.update(environment)
     if (found := metadata.version("MMSA")) != VERSION:
