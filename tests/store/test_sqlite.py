@@ -143,7 +143,7 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_store_that_stays_locked_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("msabench.store.sqlite.BUSY", 0.1)
+    monkeypatch.setattr("msabench.store.file.BUSY", 0.1)
     store = SqliteRunStore(tmp_path / "runs.db")
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
