@@ -112,7 +112,8 @@ def title(entry: Entry, experiment: Experiment) -> str:
 
 def describe(name: str) -> Iterator[str]:
     """The lines of `show model NAME`. Raises UsageError for a name that no model has."""
-    entry, experiment = registry.get(name), published.load(name)
+    entry = registry.get(name)
+    name, experiment = entry.name, published.load(entry.name)
     counted, paper = size(entry, BERT), experiment.paper
     yield f"{name}: {title(entry, experiment)}"
     if paper:

@@ -104,7 +104,7 @@ def build(
     from msabench import published, registry
 
     entry = registry.get(model)
-    values: dict[str, Any] = dict(published.preset(model, preset, dataset))
+    values: dict[str, Any] = dict(published.preset(entry.name, preset, dataset))
     given = dict(_split(override) for override in overrides)
     known = {f.name: f.type for config in (entry.config, DataConfig) for f in fields(config)}
     for key in [*values, *given]:
@@ -116,7 +116,7 @@ def build(
         _assign(values, key, text)
     of_data = {f.name for f in fields(DataConfig)}
     return RunConfig(
-        model=model,
+        model=entry.name,
         dataset=dataset,
         preset=preset,
         seed=seed,

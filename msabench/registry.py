@@ -92,11 +92,12 @@ def load_file(path: Path) -> list[Entry]:
 
 
 def get(name: str) -> Entry:
-    """The entry of one model. Raises UsageError with the closest name when there is none."""
+    """The entry of one model, dashes read as underscores. Raises UsageError with the closest name when it is unknown."""
     known = entries()
-    if name not in known:
+    entry = known.get(name) or known.get(name.replace("-", "_"))
+    if entry is None:
         raise UsageError(f"unknown model {name!r}.{closest(name, known)}  (python -m msabench list models)")
-    return known[name]
+    return entry
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from msabench import registry
 from msabench.data import load
 from msabench.data.batching import prepare
 from msabench.data.find import card
-from msabench.errors import UsageError
+from msabench.errors import DataError, MsabenchError, StoreError, UsageError
 from msabench.experiment import Outcome, execute
 from msabench.metrics import METRICS
 from msabench.store import open_store
@@ -44,6 +44,8 @@ def run(
 ) -> int:
     """Runs each seed and prints what came out. Returns the exit code: 0, or 130 when the user stopped it.
 
+    A seed whose training fails does not end the seeds after it; MsabenchError is raised when all have had their turn.
+
     model_path: the file that registers `model`, where that is none of msabench.models.
     """
     card(dataset)  # before all else: a misspelt name is said as such
@@ -59,13 +61,14 @@ def run(
     if data.encoder_source:
         log.info("%s", data.encoder_source)
     store = open_store(store_url, results_dir)
-    outcomes = []
+    outcomes: dict[int, Outcome] = {}
+    failed: dict[int, Exception] = {}
     try:
         for seed in seeds:
             config = configuration.build(model, data.name, seed=seed, preset=preset, overrides=overrides)
             log.info("%s on %s, seed %d, %s", model, data.name, seed, target)
-            outcomes.append(
-                execute(
+            try:
+                outcome = execute(
                     config,
                     data,
                     store=store,
@@ -77,15 +80,27 @@ def run(
                     progress=progress,
                     train=train,
                 )
-            )
-            if outcomes[-1].status == "interrupted":
+            except (UsageError, DataError, StoreError):  # would meet the other seeds too
+                raise
+            except Exception as error:
+                if len(seeds) == 1:
+                    raise
+                failed[seed] = error
+                log.error("seed %d failed: %s", seed, "\n  ".join([str(error), *getattr(error, "__notes__", ())]))
+                continue
+            outcomes[seed] = outcome
+            if outcome.status == "interrupted":
                 log.warning("stopped. Go on with the same command and --resume.")
                 return 130
-            if outcomes[-1].status == "skipped":
-                log.info("seed %d is already done (run %d); use --overwrite to run it again", seed, outcomes[-1].run_id)
+            if outcome.status == "skipped":
+                log.info("seed %d is already done (run %d); use --overwrite to run it again", seed, outcome.run_id)
     finally:
         store.close()
-    print(summary(seeds, outcomes))
+    if outcomes:
+        print(summary(outcomes))
+    if failed:
+        seed, first_error = next(iter(failed.items()))
+        raise MsabenchError(f"{len(failed)} of {len(seeds)} seeds failed. Seed {seed}: {first_error}") from first_error
     return 0
 
 
@@ -101,19 +116,20 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def summary(seeds: list[int], outcomes: list[Outcome]) -> str:
+def summary(outcomes: Mapping[int, Outcome]) -> str:
     """The seeds' test metrics, one line each, then mean ± standard deviation."""
-    names = [name for name in METRICS if all(name in o.result["test"] for o in outcomes)]
-    values = np.array([[o.result["test"][name] for name in names] for o in outcomes])  # (seeds, metrics)
+    tests = [o.result["test"] for o in outcomes.values()]
+    names = [name for name in METRICS if all(name in test for test in tests)]
+    values = np.array([[test[name] for name in names] for test in tests])  # (seeds, metrics)
     scale = np.array([100.0 if METRICS[name].percent else 1.0 for name in names])
     digits = [2 if METRICS[name].percent else 3 for name in names]
     rows = [
         [f"seed {seed}", f"run {o.run_id}", *map(_shown, row * scale, digits)]
-        for seed, o, row in zip(seeds, outcomes, values, strict=True)
+        for (seed, o), row in zip(outcomes.items(), values, strict=True)
     ]
-    if len(seeds) > 1:
+    if len(outcomes) > 1:
         spread = zip(values.mean(0) * scale, values.std(0, ddof=1) * scale, digits, strict=True)
-        rows.append(["mean ± std", f"n = {len(seeds)}", *(f"{_shown(m, d)} ± {_shown(s, d)}" for m, s, d in spread)])
+        rows.append(["mean ± std", f"n = {len(outcomes)}", *(f"{_shown(m, d)} ± {_shown(s, d)}" for m, s, d in spread)])
     headers = ["", "", *(METRICS[name].label for name in names)]
     return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + (
         "\n\nThe table of all runs: python -m msabench report"

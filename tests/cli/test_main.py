@@ -161,6 +161,36 @@ def test_a_model_in_a_file_of_ones_own_runs_and_is_stored_with_it(
     assert "unknown model 'my_model'" in without.stderr
 
 
+FAILS_WITH_SEED_1 = """
+from msabench.models.text_only import TextOnly, TextOnlyConfig
+from msabench.registry import register
+
+
+@register("moody", TextOnlyConfig)
+class Moody(TextOnly):
+    def loss(self, output, batch, state):
+        return {"task": super().loss(output, batch, state)["task"] * (float("nan") if state.seed == 1 else 1.0)}
+"""
+
+
+def test_a_seed_that_fails_does_not_end_the_seeds_after_it(train: list[object], tmp_path: Path) -> None:
+    (tmp_path / "moody.py").write_text(FAILS_WITH_SEED_1)
+    done = msabench("run", "moody", *train[2:], "--model-path", "moody.py", "--seeds", "0-2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 of 3 seeds failed. Seed 1:" in done.stderr
+    assert "seed 2" in done.stdout
+    assert "n = 2" in done.stdout
+    from msabench.store import open_store
+
+    runs = open_store(None, tmp_path / "results").find()
+    assert [(run.seed, run.status) for run in runs] == [(0, "COMPLETED"), (1, "FAILED"), (2, "COMPLETED")]
+
+
+def test_dashes_in_a_model_s_name_are_underscores(train: list[object], tmp_path: Path) -> None:
+    assert msabench("run", "ridge-audio", *train[2:-2], cwd=tmp_path).returncode == 0
+    assert "ridge_audio" in msabench("list", "runs", "model=ridge_audio", cwd=tmp_path).stdout
+
+
 def digits(folder: Path) -> dict[str, object]:
     """All that a completed run stored, but for what time and memory it took."""
     from msabench.store import open_store
