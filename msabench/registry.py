@@ -92,7 +92,7 @@ def load_file(path: Path) -> list[Entry]:
 
 
 def get(name: str) -> Entry:
-    """The entry of one model, dashes read as underscores. Raises UsageError with the closest name when it is unknown."""
+    """The entry of a model; dashes are read as underscores. Raises UsageError, with the closest name, for no name."""
     known = entries()
     entry = known.get(name) or known.get(name.replace("-", "_"))
     if entry is None:
