@@ -78,8 +78,8 @@ class Timed:
             yield batch
 
 
-def measure(model_name: str, data: Prepared, overrides: list[str], limit: int | None) -> dict[str, float]:
-    config = configuration.build(model_name, data.name, overrides=overrides)
+def measure(model_name: str, data: Prepared, preset: str, overrides: list[str], limit: int | None) -> dict[str, float]:
+    config = configuration.build(model_name, data.name, preset=preset, overrides=overrides)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(config, data).to(device)
     clock = Clock()
@@ -122,16 +122,17 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--encoder", action="append", help="repeatable")
+    parser.add_argument("--preset", default="paper")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--batches", type=int, help="time only so many batches and extrapolate")
     args = parser.parse_args()
     rows = {}
     for encoder in args.encoder or ["minilm"]:
         overrides = [*args.overrides, f"text_encoder={encoder}"]
-        config = configuration.build(args.model, args.dataset, overrides=overrides)
+        config = configuration.build(args.model, args.dataset, preset=args.preset, overrides=overrides)
         dataset = load(args.dataset, args.data_dir, say=print)
         data = prepare(dataset, config.data, standardise=config.hparams.standardise)
-        rows[encoder] = measure(args.model, data, overrides, args.batches)
+        rows[encoder] = measure(args.model, data, args.preset, overrides, args.batches)
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     print(f"{args.model} on {args.dataset}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(tabulate([[n, *(row.get(n) for row in rows.values())] for n in names], ["", *rows], floatfmt=".2f"))
