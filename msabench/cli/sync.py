@@ -15,7 +15,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from msabench.store import open_local, open_store
-    from msabench.store.replica import sync
+    from msabench.store.transfer import sync
 
     open_store(None, args.results, read=True).close()  # raises where there is no store: do not make an empty one
     print(sync(open_local(args.results), args.uri))

@@ -12,8 +12,9 @@ from run_stores import Server, own_server, run_document
 from msabench.store import open_local, open_store, replica
 from msabench.store.mongo import MongoRunStore
 from msabench.store.protocol import Point
-from msabench.store.replica import ReplicatingStore, sync
+from msabench.store.replica import ReplicatingStore
 from msabench.store.sqlite import SqliteRunStore
+from msabench.store.transfer import push, sync
 
 NOWHERE = "mongodb://ada:secret@127.0.0.1:1/x"
 
@@ -165,9 +166,9 @@ def test_a_send_that_breaks_off_looks_unfinished_and_is_completed_by_the_next(
         with monkeypatch.context() as patch:
             patch.setattr(remote, broken, lambda *args: 1 / 0)
             with pytest.raises(ZeroDivisionError):
-                replica.push(local, remote, run_id)
+                push(local, remote, run_id)
         assert [run.status for run in remote.find()] == ["RUNNING"]
-    replica.push(local, remote, run_id)
+    push(local, remote, run_id)
     assert_equal(local, remote)
 
 
