@@ -104,13 +104,10 @@ class MISA(Model):
         both = private + shared
         recon = torch.stack([self.reconstruct[m](x) for m, x in zip(ORDER, both, strict=True)])
         terms = {"diff": difference(private, shared), "sim": cmd(shared, c.moments), "recon": F.mse_loss(recon, h)}
-        output.extra |= {f"unweighted.{name}": term.detach() for name, term in terms.items()}
+        output.extra |= {f"log.unweighted.{name}": term.detach() for name, term in terms.items()}
         weights = {"diff": c.weight_diff, "sim": c.weight_sim, "recon": c.weight_recon}
         task = F.mse_loss(output.prediction, batch.label)
         return {"task": task} | {name: weights[name] * term for name, term in terms.items()}
-
-    def logs(self, output: Output) -> dict[str, Tensor]:
-        return {name: value for name, value in output.extra.items() if name.startswith("unweighted.")}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         encoder = set(self.text.parameters())
