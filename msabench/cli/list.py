@@ -3,8 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from msabench.cli.options import add_data_dir, add_store
+from msabench.cli.show import duration, when
+from msabench.errors import UsageError
+
+if TYPE_CHECKING:
+    from msabench.store.protocol import RunRecord
+
+EXAMPLES = """\
+examples:
+  python -m msabench list runs 'model=mcer status=failed since=7d'
+  python -m msabench list runs dataset=mosi seed=0 'mae<0.7' 'valid.mae<0.75'
+  python -m msabench list runs lr_bert=3e-5 text_encoder=minilm device=cuda
+  python -m msabench list runs since=2026-11-01 --limit 20
+  python -m msabench list runs status=completed --json | jq .result.test.mae
+
+A condition is NAME=VALUE or NAME with < > <= >= != (in quotation marks: the shell reads < and > itself). Names:
+  model, dataset, seed, key, status    completed, failed, interrupted, running or overwritten
+  since                                when a run began: 30m, 12h, 7d, 2w ago, or a day or time of your time zone
+  mae, corr, acc_2_non0, …             a test metric; valid.mae, epochs, best_epoch, seconds
+  lr, batch_size, text_encoder, …      any setting or part of the environment, as `show RUN` names it
+"""
+SPARE = ("epochs", "duration", "dataset")  # columns that a narrow terminal goes without, the first first
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -15,8 +43,16 @@ def register(commands: argparse._SubParsersAction) -> None:
     datasets = what.add_parser("datasets", help="the datasets and where they are")
     add_data_dir(datasets)
     datasets.set_defaults(handler=list_datasets)
-    runs = what.add_parser("runs", help="stored runs, e.g. list runs model=mcer status=completed")
-    runs.add_argument("filters", metavar="FIELD=VALUE", nargs="*", help="model, dataset, status, seed")
+    runs = what.add_parser(
+        "runs",
+        help="stored runs, e.g. list runs 'model=mcer status=failed since=7d'",
+        description="Lists the stored runs that meet all conditions, the newest last.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    runs.add_argument("filters", metavar="CONDITION", nargs="*", help="see below")
+    runs.add_argument("--limit", metavar="N", type=int, help="only the newest N")
+    runs.add_argument("--json", action="store_true", help="one JSON object a line, with config, result and environment")
     add_store(runs)
     runs.set_defaults(handler=list_runs)
 
@@ -35,6 +71,64 @@ def list_datasets(args: argparse.Namespace) -> int:
 
 
 def list_runs(args: argparse.Namespace) -> int:
-    from msabench.cli.show import list_runs as show_runs
+    from msabench.store import open_store, query
 
-    return show_runs(args)
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit {args.limit}: expected a whole number from 1.")
+    conditions = query.parse(args.filters)
+    store = open_store(args.store, args.results, read=True)
+    try:
+        runs = query.find(store, conditions)[-(args.limit or 0) :]
+        if args.json:
+            for run in runs:
+                print(json.dumps(_plain(asdict(run)), ensure_ascii=False))
+        elif runs:
+            print(table(runs, shutil.get_terminal_size((200, 24)).columns))
+        elif conditions:
+            print(f"no runs with {' '.join(args.filters)} in {store.url}{query.hint(store, conditions)}")
+        else:
+            print(f"No runs yet in {store.url}. Make one:  python -m msabench run mcer mosi")
+    finally:
+        store.close()
+    return 0
+
+
+def table(runs: Sequence[RunRecord], width: int) -> str:
+    """One line per run, in at most `width` characters where leaving out the spare columns can do that."""
+    from tabulate import tabulate
+
+    columns = list(_row(runs[0]))
+    for spare in ("", *SPARE):
+        columns = [column for column in columns if column != spare]
+        rows = [[_row(run)[column] for column in columns] for run in runs]
+        text = tabulate(rows, headers=columns, disable_numparse=True)
+        if max(map(len, text.splitlines())) <= width:
+            break
+    return text
+
+
+def _row(run: RunRecord) -> dict[str, str]:
+    result = run.result or {}
+    mae = result.get("test", {}).get("mae")
+    return {
+        "run": str(run.id),
+        "status": run.status,
+        "model": run.model + (" (again)" if run.reproduces else ""),
+        "dataset": run.dataset,
+        "seed": str(run.seed),
+        "test MAE": "–" if mae is None else f"{mae:.4f}",
+        "epochs": str(result.get("epochs", "–")),
+        "started": when(run.started)[: len("2026-11-01 18:00")],
+        "duration": duration(run),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """In JSON's types: times in ISO 8601; what is no number (NaN, ±inf) as null."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,9 +1,10 @@
-"""`msabench show RUN`, `msabench show model NAME`, and the table of `msabench list runs`."""
+"""`msabench show RUN` and `msabench show model NAME`."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 LOG_LINES = 20
+EXAMPLES = """\
+examples:
+  python -m msabench show 7                               result, config, environment, curves, files, the log's end
+  python -m msabench show 7 --log                         the whole log
+  python -m msabench show 7 --artifact predictions.csv > predictions.csv
+  python -m msabench show model mcer                      a model: paper, settings, published results
+"""
 LONG = 10  # a list of more values is shown by its first three
 
 
@@ -24,9 +32,13 @@ def register(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "show",
         help="all about one run: result, config, environment, curves, log; or about one model: show model NAME",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("what", metavar="RUN", nargs="+", help="its number (msabench list runs), or: model NAME")
-    command.add_argument("--log", action="store_true", help="only the run's captured log, whole")
+    only = command.add_mutually_exclusive_group()
+    only.add_argument("--log", action="store_true", help="only the run's captured log, whole")
+    only.add_argument("--artifact", metavar="NAME", help="only the content of one of its files")
     add_store(command)
     command.set_defaults(handler=show)
 
@@ -42,55 +54,21 @@ def show(args: argparse.Namespace) -> int:
         raise UsageError(
             f"show {' '.join(what)}: expected a run's number or  model NAME, e.g.  show 7  or  show model mcer"
         )
-    args.run = int(what[0])
-    return run(args)
+    return run(args, int(what[0]))
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, run_id: int) -> int:
     from msabench.store import open_store
 
     store = open_store(args.store, args.results, read=True)
     try:
-        print(store.document(args.run)["captured_out"] if args.log else "\n".join(describe(store, args.run)))
+        if args.artifact:
+            sys.stdout.buffer.write(store.artifact(run_id, args.artifact))
+        else:
+            print(store.document(run_id)["captured_out"] if args.log else "\n".join(describe(store, run_id)))
     finally:
         store.close()
     return 0
-
-
-def list_runs(args: argparse.Namespace) -> int:
-    """`list runs FIELD=VALUE …`; args: filters, store, results."""
-    from tabulate import tabulate
-
-    from msabench.store import open_store
-
-    filters = parse_filters(args.filters)
-    store = open_store(args.store, args.results, read=True)
-    try:
-        runs = store.find(**filters)
-    finally:
-        store.close()
-    if not runs:
-        none = f"no runs with {' '.join(args.filters)} in {store.url}"
-        print(none if filters else f"No runs yet in {store.url}. Make one:  python -m msabench run mcer mosi")
-        return 0
-    headers = ["run", "status", "model", "dataset", "seed", "test MAE", "epochs", "started", "duration"]
-    print(tabulate([_row(run) for run in runs], headers=headers, disable_numparse=True))
-    return 0
-
-
-def parse_filters(words: Iterable[str]) -> dict[str, Any]:
-    """
-    >>> parse_filters(["model=mcer", "status=completed", "seed=0"])
-    {'model': 'mcer', 'status': 'COMPLETED', 'seed': 0}
-    """
-    filters: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or (name == "seed" and not value.lstrip("-").isdigit()):
-            expected = "a whole number, as in seed=0" if name == "seed" else "FIELD=VALUE, as in model=mcer"
-            raise UsageError(f"filter {word!r}: expected {expected}.")
-        filters[name] = int(value) if name == "seed" else value.upper() if name == "status" else value
-    return filters
 
 
 def describe(store: RunStore, run_id: int) -> Iterator[str]:
@@ -98,7 +76,7 @@ def describe(store: RunStore, run_id: int) -> Iterator[str]:
     run, document = store.load(run_id), store.document(run_id)
     environment, curves = run.environment, store.metrics(run_id)
     yield f"run {run.id}: {run.model} on {run.dataset}, seed {run.seed}, {run.status}"
-    yield f"  {_when(run.started)}, {_duration(run)}   key {run.key}   uuid {run.uuid}"
+    yield f"  {when(run.started)}, {duration(run)}   key {run.key}   uuid {run.uuid}"
     if run.status == "FAILED" and run.fail_trace:
         yield from ("", "why it failed", *_indent("".join(run.fail_trace).rstrip().splitlines()))
     if run.status == "INTERRUPTED":
@@ -142,15 +120,6 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     return "".join(BARS[round((mean - low) * scale)] if math.isfinite(mean) else " " for mean in means)
 
 
-def _row(run: RunRecord) -> list[str]:
-    result = run.result or {}
-    mae = result.get("test", {}).get("mae")
-    shown = "–" if mae is None else f"{mae:.4f}"
-    epochs = str(result.get("epochs", "–"))
-    started = _when(run.started)
-    return [str(run.id), run.status, run.model, run.dataset, str(run.seed), shown, epochs, started, _duration(run)]
-
-
 def _curve(points: list[tuple[int, float]]) -> str:
     values = [value for _, value in points]
     return f"{sparkline(values)}  {_plain(values[0])} → {_plain(values[-1])} (epoch {points[-1][0]})"
@@ -178,11 +147,12 @@ def _indent(lines: Iterable[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def _when(time: datetime | None) -> str:
+def when(time: datetime | None) -> str:
+    """In the local time zone."""
     return "–" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _duration(run: RunRecord) -> str:
+def duration(run: RunRecord) -> str:
     if run.started is None:
         return "–"
     end = run.stopped or (datetime.now(UTC) if run.status == "RUNNING" else run.heartbeat or run.started)

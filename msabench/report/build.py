@@ -40,7 +40,8 @@ def build(
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
-        found[_table_key(record)].append(record)
+        if record.reproduces is None:  # the run that it trained again counts already
+            found[_table_key(record)].append(record)
     groups = [group for group in found.values() if any(map(_counts, group))]
     homeless = [record for group in found.values() if not any(map(_counts, group)) for record in group]
     tables = [

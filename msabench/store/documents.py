@@ -142,6 +142,7 @@ def to_record(document: Mapping[str, Any]) -> RunRecord:
         environment=ours.get("environment", {}),
         data=ours.get("data", {}),
         fail_trace=tuple(document.get("fail_trace") or ()),
+        reproduces=ours.get("reproduces"),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+STATUSES = ("RUNNING", "COMPLETED", "FAILED", "INTERRUPTED", "OVERWRITTEN")
 SILENT_AFTER = 60.0  # seconds without a heartbeat (one is due every 10) after which a RUNNING run counts as dead
 
 
@@ -31,6 +32,7 @@ class RunRecord:
     environment: dict[str, Any] = field(default_factory=dict)  # host, packages, device, git commit, dirty
     data: dict[str, Any] = field(default_factory=dict)  # fingerprint, source, split sizes
     fail_trace: tuple[str, ...] = ()
+    reproduces: str | None = None  # the uuid of the run that this one trained again: it counts in no table
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from run_stores import run_document
 
 from msabench.__main__ import main
 from msabench.cli import show
-from msabench.errors import StoreError, UsageError
 from msabench.store import open_local
 from msabench.store.protocol import Point
+
+CSV = b"id,label,prediction\nna\xc3\xafve,1.0,0.5\r\n"
 
 
 @pytest.fixture
@@ -25,9 +27,9 @@ def results(tmp_path: Path) -> Path:
     done = store.begin(run_document(info={"msabench": info}))
     for epoch in range(1, 5):
         store.log_metrics(done, [Point("valid.mae", epoch, 5.0 - epoch)])
-    store.add_artifact(done, "predictions.csv", b"")
+    store.add_artifact(done, "predictions.csv", CSV)
     store.update(done, {"captured_out": "".join(f"line {i}\n" for i in range(30))})
-    store.finish(done, {"test": {"mae": 0.71234567}, "epochs": 4})
+    store.finish(done, {"test": {"mae": 0.71234567, "corr": float("nan")}, "epochs": 4})
     store.fail(store.begin(run_document("tfn", seed=1)), "FAILED", ["Traceback …\n", "ValueError: too hot\n"])
     stopped = store.begin(run_document("tfn", seed=2))
     store.log_metrics(stopped, [Point("valid.mae", 1, 1.0)])
@@ -36,13 +38,13 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def printed(results: Path, capsys: pytest.CaptureFixture[str], *filters: str) -> list[str]:
-    assert show.list_runs(Namespace(filters=list(filters), store=None, results=results)) == 0
+def printed(results: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["list", "runs", *words, "--results", str(results)]) == 0, capsys.readouterr().err
     return capsys.readouterr().out.splitlines()
 
 
-def shown(results: Path, capsys: pytest.CaptureFixture[str], run: int, log: bool = False) -> str:
-    assert show.run(Namespace(run=run, store=None, results=results, log=log)) == 0
+def shown(results: Path, capsys: pytest.CaptureFixture[str], run: int, *options: str) -> str:
+    assert main(["show", str(run), *options, "--results", str(results)]) == 0
     return capsys.readouterr().out
 
 
@@ -63,10 +65,34 @@ def test_list_runs_filters(results: Path, capsys: pytest.CaptureFixture[str], fi
     assert ids or lines == [f"no runs with {filters[0]} in {results / 'runs.db'}"]
 
 
-@pytest.mark.parametrize("word", ["mcer", "seed=one", "colour=red"])
-def test_a_filter_that_is_none_is_wrong_usage(results: Path, capsys: pytest.CaptureFixture[str], word: str) -> None:
-    with pytest.raises(UsageError):
-        printed(results, capsys, word)
+def test_a_condition_that_is_none_is_wrong_usage(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "runs", "colour=red", "--results", str(results)]) == 2
+    assert "no run has 'colour'" in capsys.readouterr().err
+    assert printed(results, capsys, "model=tfm")[0].endswith("Did you mean 'tfn'?")
+
+
+def test_list_runs_shows_the_newest_last_and_as_many_as_asked(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [line.split()[0] for line in printed(results, capsys, "--limit", "2")[2:]] == ["2", "3"]
+    assert main(["list", "runs", "--limit", "0", "--results", str(results)]) == 2
+
+
+def test_list_runs_fits_a_narrow_terminal(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = printed(results, capsys)
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[:3] == ["run", "status", "model"]
+
+
+def test_list_runs_for_a_script_is_json_line_by_line(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [json.loads(line, parse_constant=pytest.fail) for line in printed(results, capsys, "--json")]
+    assert [run["id"] for run in runs] == [1, 2, 3]
+    assert runs[0]["result"] == {"test": {"mae": 0.71234567, "corr": None}, "epochs": 4}
+    assert runs[0]["config"]["model"] == "mcer"
+    assert datetime.fromisoformat(runs[0]["started"]) <= datetime.fromisoformat(runs[0]["stopped"])
 
 
 def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
@@ -75,7 +101,7 @@ def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
     text = shown(results, capsys, 1)
     for expected in (
         "run 1: mcer on mosi, seed 0, COMPLETED",
-        "test.mae  0.712346",
+        "test.mae   0.712346",
         "abc123, with changes",
         "torch 2.13",
         "valid.mae  █▆▃▁  4 → 1 (epoch 4)",
@@ -99,12 +125,19 @@ def test_show_says_why_a_run_failed_and_how_an_interrupted_one_goes_on(
 
 
 def test_show_log_prints_the_whole_log(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown(results, capsys, 1, log=True).split("\n")[:30] == [f"line {i}" for i in range(30)]
+    assert shown(results, capsys, 1, "--log").split("\n")[:30] == [f"line {i}" for i in range(30)]
+
+
+def test_a_stored_file_comes_out_byte_by_byte(results: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["show", "1", "--artifact", "predictions.csv", "--results", str(results)]) == 0
+    assert capfdbinary.readouterr().out == CSV
+    assert main(["show", "1", "--artifact", "prediction.csv", "--results", str(results)]) == 1
+    assert b"Did you mean 'predictions.csv'?" in capfdbinary.readouterr().err
 
 
 def test_a_run_that_is_not_there_is_an_error(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(StoreError, match="has no run 9"):
-        shown(results, capsys, 9)
+    assert main(["show", "9", "--results", str(results)]) == 1
+    assert "has no run 9" in capsys.readouterr().err
 
 
 def test_a_curve_is_as_wide_as_asked_and_shows_gaps_and_constants() -> None:
