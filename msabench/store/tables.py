@@ -1,6 +1,9 @@
-"""The tables of the embedded store's file."""
+"""The tables of the embedded store's file, and how an older file gets them."""
 
-SCHEMA = 1  # PRAGMA user_version of the file
+from __future__ import annotations
+
+import sqlite3
+
 TABLES = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- AUTOINCREMENT: a deleted run's number is never given again
@@ -32,3 +35,24 @@ CREATE TABLE outbox (                      -- what a replica has confirmed of th
     PRIMARY KEY (replica, run)
 ) WITHOUT ROWID;
 """
+
+# STEPS[n] brings a file of schema n (its PRAGMA user_version; 0: empty) to schema n + 1. Files in this form are in use:
+# a change is appended, an earlier step is never edited. New columns go to the end and may be NULL or have a DEFAULT.
+STEPS = (TABLES,)
+
+
+def schema(db: sqlite3.Connection) -> int:
+    """The schema of a file; what this code reads and writes is len(STEPS)."""
+    return db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def bring_to(db: sqlite3.Connection, wanted: int) -> None:
+    """Applies the steps that a file lacks, within the caller's transaction; none to a file that has them."""
+    for done in range(schema(db), wanted):
+        for statement in STEPS[done].split(";\n"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {done + 1}")
+
+
+# Made with the first removal, so that a file of schema 1 needs no migration.
+REMOVED = "CREATE TABLE IF NOT EXISTS removed (uuid TEXT PRIMARY KEY) WITHOUT ROWID"

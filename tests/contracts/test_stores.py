@@ -40,9 +40,11 @@ ODD_READ = {
 }
 
 
-@pytest.fixture(params=["sqlite", "mongomock", "tcp"])
+@pytest.fixture(params=["sqlite", "sqlite on nfs", "mongomock", "tcp"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunStore]:
-    if request.param == "sqlite":
+    if request.param.startswith("sqlite"):
+        if request.param == "sqlite on nfs":  # a rollback journal in the place of the WAL
+            request.getfixturevalue("monkeypatch").setattr("msabench.store.file.network", lambda path: "nfs4")
         store: RunStore = SqliteRunStore(tmp_path / "runs.db")
     elif request.param == "mongomock":
         mongomock.gridfs.enable_gridfs_integration()

@@ -117,7 +117,7 @@ def test_ten_thousand_runs_are_found_within_a_second(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_named_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs.db").write_bytes(b"this is not a database" * 100)
-    with pytest.raises(StoreError, match=r"runs\.db: this is not a readable run store .* Move the file away"):
+    with pytest.raises(StoreError, match=r"runs\.db: the run store is damaged \(file is not a database\)\. Save .* doctor --repair --results "):
         open_store(None, tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="not a readable run store"):
+    with pytest.raises(StoreError, match="the run store is damaged"):
         SqliteRunStore(path).find()
 
 
