@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from msabench import __version__
 from msabench.errors import MsabenchError, UsageError, closest
 
-COMMANDS = ("run", "report", "list", "show", "check", "data", "encoder", "sync", "doctor")
+COMMANDS = ("run", "report", "list", "show", "reproduce", "rm", "gc", "check", "data", "encoder", "sync", "doctor")
 
 EXAMPLES = """\
 examples:

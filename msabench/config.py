@@ -78,6 +78,23 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
 
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> RunConfig:
+        """The configuration that `to_dict` gave; a setting that is newer than that has its default.
+
+        Raises UsageError for a model that is not there and for settings that it no longer has.
+        """
+        from msabench import registry
+
+        hparams, config = stored["hparams"], registry.get(stored["model"]).config
+        if gone := sorted(hparams.keys() - {f.name for f in fields(config)}):
+            raise UsageError(f"{stored['model']} no longer has the setting {gone[0]!r} that this run was trained with.")
+        return cls(
+            **{name: stored[name] for name in ("model", "dataset", "preset", "seed")},
+            hparams=validate(config, hparams, config()),
+            data=validate(DataConfig, stored["data"], DataConfig()),
+        )
+
     def key(self, fingerprint: str, code: str) -> str:
         """The run's identity: 16 hex digits of config, data (Prepared.identity) and code version.
 

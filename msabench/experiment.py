@@ -71,6 +71,7 @@ def execute(
     train: Callable[..., Result],
     resume: bool = False,
     overwrite: bool = False,
+    reproduces: str | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Outcome:
@@ -79,12 +80,14 @@ def execute(
     train: msabench.train.loop.train; options are passed on to it.
     resume: go on with the unfinished run of the same identity, under its number, from its last checkpoint.
     overwrite: train a run again that is done; the old one stays stored, as OVERWRITTEN.
+    reproduces: the uuid of a run that this one trains again, under an identity of its own.
 
     Raises StoreError before training when the results folder cannot be written or another process is at this run,
     and whatever `train` raises, after the run was stored as FAILED. Ctrl-C, SIGTERM and SIGHUP end a run as
     INTERRUPTED. An epoch's metrics are on disk before the next one begins.
     """
-    key = config.key(data.identity, provenance.code_version(config.model))
+    code = provenance.code_version(config.model)
+    key = config.key(data.identity, f"{code} reproduces {reproduces}" if reproduces else code)
     done = _completed(store, key)
     if done and not overwrite:
         return Outcome("skipped", done[-1].id, key, dict(done[-1].result or {}))
@@ -93,7 +96,8 @@ def execute(
         done = _completed(store, key)  # once more: another process may have finished it just before the lock
         if done and not overwrite:
             return Outcome("skipped", done[-1].id, key, dict(done[-1].result or {}))
-        recorder = _begin_or_resume(config, data, store, workdir, device, key=key, resume=resume)
+        about = _about(data, provenance.environment(device), key) | {"options": options, "reproduces": reproduces}
+        recorder = _begin_or_resume(store, about, workdir, resume=resume)
 
         def body() -> dict[str, Any]:
             result = train(
@@ -151,14 +155,11 @@ def without_bar(text: str) -> str:
 # ---- how it begins
 
 
-def _begin_or_resume(
-    config: RunConfig, data: Prepared, store: RunStore, workdir: Path, device: Any, *, key: str, resume: bool
-) -> RunRecorder:
+def _begin_or_resume(store: RunStore, about: dict[str, Any], workdir: Path, *, resume: bool) -> RunRecorder:
     """The recorder of a new run, or with `resume` of the unfinished one; the folder holds what that one needs."""
     for left in workdir.glob(".*.pt.*"):  # a checkpoint that a killed process was writing
         left.unlink()
-    about = _about(data, provenance.environment(device), key)
-    earlier = _take_over(store, key)
+    earlier = _take_over(store, about["key"])
     if earlier is not None and (workdir / LAST).is_file():
         if resume:
             about |= {"uuid": earlier.uuid, "notes": [*about["notes"], *_resumed(store, earlier, about["environment"])]}
@@ -178,6 +179,7 @@ def _about(data: Prepared, environment: dict[str, Any], key: str) -> dict[str, A
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,
+            "identity": data.identity,
             "source": data.source,
             "truth": data.truth,
             "scales": data.statistics,
@@ -192,7 +194,7 @@ def _about(data: Prepared, environment: dict[str, Any], key: str) -> dict[str, A
 def _resumed(store: RunStore, earlier: RunRecord, environment: Mapping[str, Any]) -> list[str]:
     """The notes that a run carries for having been gone on with where its digits may come out otherwise."""
     notes = [note for note in earlier.notes if note.startswith("resumed after ")]
-    differences = _differences(earlier.environment, environment)
+    differences = differing(earlier.environment, environment)
     if differences:
         epoch = _last_epoch(store, earlier)
         notes.append(f"resumed after epoch {epoch} on another setup ({', '.join(differences)}): digits may differ")
@@ -200,9 +202,9 @@ def _resumed(store: RunStore, earlier: RunRecord, environment: Mapping[str, Any]
     return notes
 
 
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """
-    >>> _differences({"threads": 2, "packages": {"torch": "2.12"}}, {"threads": 4, "packages": {"torch": "2.13"}})
+    >>> differing({"threads": 2, "packages": {"torch": "2.12"}}, {"threads": 4, "packages": {"torch": "2.13"}})
     ['threads 2 → 4', 'torch 2.12 → 2.13']
     """
     old, new = ({name: e.get(name) for name in DECIDES_DIGITS} | dict(e.get("packages", {})) for e in (before, after))

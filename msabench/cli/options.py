@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from msabench.errors import UsageError
@@ -34,3 +35,23 @@ def parse_seeds(text: str) -> list[int]:
             raise UsageError(f"--seeds {text!r}: expected numbers or ranges, e.g. 0-4 or 1,2,7")
         seeds += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(seeds))
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Whether the user agrees. Raises UsageError where nobody can be asked; `yes`: --yes has answered already."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("nothing was removed: there is no terminal to ask on. Add --yes.")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def megabytes(size: int) -> str:
+    """
+    >>> megabytes(418_250_000), megabytes(0), megabytes(2_000)
+    ('418.2 MB', '0 MB', '0.1 MB')
+    """
+    return f"{max(size / 1e6, 0.1):,.1f} MB" if size else "0 MB"

@@ -21,11 +21,13 @@ from msabench.store import documents
 from msabench.store.documents import clean
 from msabench.store.file import MissingRun, SqliteFile
 from msabench.store.protocol import Point, RunRecord
+from msabench.store.tables import REMOVED
 
 TIMES = ("start_time", "stop_time", "heartbeat")
 SUMMARY = ("config", "info", "result", "fail_trace")
 ELSEWHERE = ("_id", "status", "captured_out", "artifacts", *TIMES)  # columns and tables of their own
 EPOCH = datetime(1970, 1, 1)
+FORGET_FILES = "DELETE FROM files WHERE sha256 NOT IN (SELECT sha256 FROM attachments)"
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,10 @@ class SqliteRunStore(SqliteFile):
     def delete(self, run_id: int) -> None:
         with self._transaction() as db:
             _touch(db, run_id)
+            db.execute(REMOVED)
+            db.execute("INSERT OR IGNORE INTO removed SELECT uuid FROM runs WHERE id = ?", (run_id,))
             db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
-            db.execute("DELETE FROM files WHERE sha256 NOT IN (SELECT sha256 FROM attachments)")
+            db.execute(FORGET_FILES)
 
     # ---- reading
 
@@ -177,10 +181,41 @@ class SqliteRunStore(SqliteFile):
         with SqliteRunStore._transaction(self) as db:
             db.execute("INSERT OR REPLACE INTO outbox VALUES (?, ?, ?)", (replica, run_id, revision))
 
+    def replicas(self, run_id: int) -> list[str]:
+        """Those that have a run, or are to get it."""
+        return [url for (url,) in self._read("SELECT replica FROM outbox WHERE run = ? ORDER BY replica", run_id)]
+
+    def removed(self) -> set[str]:
+        """The uuids of runs that were deleted here and have not come back: a replica's copies are not to be brought."""
+        if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'removed'"):
+            return set()
+        return {uuid for (uuid,) in self._read("SELECT uuid FROM removed WHERE uuid NOT IN (SELECT uuid FROM runs)")}
+
     def waiting(self, replica: str) -> list[int]:
         """Runs meant for a replica that it has not confirmed in their present state."""
         sql = "SELECT id FROM outbox JOIN runs ON run = id WHERE replica = ? AND outbox.revision < runs.revision"
         return [run_id for (run_id,) in self._read(f"{sql} ORDER BY id", replica)]
+
+    # ---- upkeep
+
+    def spare_space(self) -> int:
+        """Bytes that `compact` could free: of files that no run has, and of free pages."""
+        sql = "SELECT COALESCE(SUM(LENGTH(content)), 0) FROM files WHERE sha256 NOT IN (SELECT sha256 FROM attachments)"
+        free, page = (self._read(f"PRAGMA {name}")[0][0] for name in ("freelist_count", "page_size"))
+        return self._read(sql)[0][0] + free * page
+
+    def compact(self) -> int:
+        """Removes files that no run has, and writes the whole file anew; for as long nobody else can write.
+
+        Needs as much free disk as the file is large. Returns the bytes freed.
+        """
+        before = self.path.stat().st_size
+        with self._transaction() as db:
+            db.execute(FORGET_FILES)
+        with self._guard():
+            self._connection().execute("VACUUM")
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - self.path.stat().st_size
 
 
 def _touch(db: sqlite3.Connection, run_id: int) -> int:

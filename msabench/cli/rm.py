@@ -1,0 +1,113 @@
+"""`msabench rm RUN…`: removes stored runs with their checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msabench.cli.options import add_store, confirm, megabytes
+from msabench.cli.show import when
+from msabench.errors import UsageError
+
+if TYPE_CHECKING:
+    from msabench.store.protocol import RunRecord, RunStore
+
+EXAMPLES = """\
+examples:
+  python -m msabench rm 7                                 shows what goes, and asks
+  python -m msabench rm 3-7 12 --yes
+  python -m msabench rm 7 --store mongodb://host/runs     number 7 of that MongoDB; there and in the local store
+
+A removed run's number is never given again, and `sync --pull` does not bring the run back. Without --store it stays
+in a MongoDB that has it. Another machine that still holds a run sends it to MongoDB again with its next `sync`.
+"""
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "rm",
+        help="remove runs, with their checkpoints",
+        description="Removes stored runs for good: documents, curves, files and checkpoints.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("runs", metavar="RUN", nargs="+", help="numbers and ranges, as in 3-7 12 (msabench list runs)")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    add_store(command)
+    command.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from msabench import upkeep
+    from msabench.store import is_mongo, open_local, open_store
+    from msabench.store.mongo import MongoRunStore
+
+    wanted = parse_runs(args.runs)
+    looking = open_store(args.store, args.results, read=True)
+    try:
+        runs = _chosen(looking, wanted)  # raises before a store is made where there is none
+    finally:
+        looking.close()
+    remote = MongoRunStore(args.store) if args.store and is_mongo(args.store) else None
+    local = open_local(args.results if remote or not args.store else args.store)
+    try:
+        here = {run.uuid: run.id for run in local.find()}
+        ids = [here[run.uuid] for run in runs if run.uuid in here]
+        upkeep.check_removable(runs, args.results)
+        folders = upkeep.left_behind(local, ids, args.results)
+        print("\n".join(map(_line, runs)))
+        if folders:
+            print(f"with {megabytes(sum(spare.size for spare in folders))} of checkpoints")
+        stays = sorted({url for run_id in ids for url in local.replicas(run_id)} - {remote.url if remote else ""})
+        if stays:
+            print(f"What is in {', '.join(stays)} stays there: rm --store removes it from both.")
+        if not confirm(f"Remove {_count(runs)} for good?", yes=args.yes):
+            print("Nothing was removed.")
+            return 0
+        upkeep.check_removable(runs, args.results)  # the answer may have taken a while
+        for run in runs:
+            if remote is not None:  # first: when it does not answer, both keep the run
+                remote.delete(run.id)
+            if run.uuid in here:
+                local.delete(here[run.uuid])
+        upkeep.discard(folders)
+        places = [remote.url] if remote else []
+        print(f"Removed {_count(runs)} from {' and '.join([*places, local.url] if ids else places)}.")
+    finally:
+        local.close()
+        if remote is not None:
+            remote.close()
+    return 0
+
+
+def parse_runs(words: Sequence[str]) -> list[range]:
+    """
+    >>> parse_runs(["3-5", "12"])
+    [range(3, 6), range(12, 13)]
+    """
+    ranges = []
+    for word in words:
+        first, dash, last = word.partition("-")
+        if not first.isdigit() or (dash and (not last.isdigit() or int(last) < int(first))):
+            raise UsageError(f"rm {word}: expected a run's number or a range, as in  rm 3-7 12")
+        ranges.append(range(int(first), int(last or first) + 1))
+    return ranges
+
+
+def _chosen(store: RunStore, wanted: Sequence[range]) -> list[RunRecord]:
+    """The runs with these numbers. A range may have gaps; raises StoreError where it, or a number, has no run."""
+    stored = {run.id: run for run in store.find()}
+    chosen: dict[int, RunRecord] = {}
+    for numbers in wanted:
+        found = {number: stored[number] for number in numbers if number in stored}
+        chosen |= found or {numbers[0]: store.load(numbers[0])}  # which says that there is none
+    return list(chosen.values())
+
+
+def _line(run: RunRecord) -> str:
+    return f"run {run.id}: {run.model} on {run.dataset}, seed {run.seed}, {run.status}, {when(run.started)}"
+
+
+def _count(runs: Sequence[RunRecord]) -> str:
+    return f"{len(runs)} run{'s'[: len(runs) != 1]}"

@@ -1,0 +1,256 @@
+"""`rm` and `gc`: what goes, what stays, and that nothing goes unasked."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from run_stores import run_document
+
+from msabench.__main__ import main
+from msabench.store import open_local
+from msabench.store.mongo import MongoRunStore
+from msabench.store.replica import ReplicatingStore
+from msabench.store.sqlite import SqliteRunStore
+
+MB = b"\0" * 1_000_000
+
+
+def begin(
+    store: SqliteRunStore, key: str, status: str = "COMPLETED", *files: str, heartbeat: datetime | None = None
+) -> int:
+    """A run of this identity that ended so, and files of a megabyte in its checkpoint folder."""
+    document = run_document(key=key, heartbeat=heartbeat)
+    if status == "COMPLETED":
+        document["info"]["msabench"]["checkpoint"] = f"checkpoints/{key}/best.pt"
+    run_id = store.begin(document)
+    if status != "RUNNING":
+        store.update(run_id, {"status": status, "stop_time": datetime.now(UTC)})
+    folder = store.path.parent / "checkpoints" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (*files, "lock"):
+        (folder / file).write_bytes(MB if file in files else b"")
+    return run_id
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SqliteRunStore:
+    return open_local(tmp_path)
+
+
+def msabench(store: SqliteRunStore, *words: str) -> int:
+    return main([*words, "--results", str(store.path.parent)])
+
+
+def left(store: SqliteRunStore) -> set[str]:
+    """What there is below checkpoints/, locks apart."""
+    root = store.path.parent / "checkpoints"
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def training(store: SqliteRunStore) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock of checkpoints/alive, as one that trains does."""
+    begin(store, "alive", "INTERRUPTED", "last.pt", "best.pt", ".last.pt.tmp")
+    lock = store.path.parent / "checkpoints" / "alive" / "lock"
+    code = f"from filelock import FileLock; lock = FileLock({str(lock)!r}); lock.acquire(); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+# ---- rm
+
+
+def test_rm_removes_runs_and_ranges_with_their_checkpoints(
+    store: SqliteRunStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(1, 6):
+        begin(store, f"k{number}", "COMPLETED", "best.pt")
+    assert msabench(store, "rm", "1", "3-4", "--yes") == 0
+    out = capsys.readouterr().out
+    assert "run 3: mcer on mosi, seed 0, COMPLETED" in out
+    assert "3.0 MB of checkpoints" in out
+    assert "Removed 3 runs" in out
+    assert [run.id for run in store.find()] == [2, 5]
+    assert left(store) == {"k2/best.pt", "k5/best.pt"}
+
+
+def test_a_removed_run_s_number_is_never_given_again(store: SqliteRunStore) -> None:
+    begin(store, "a")
+    assert msabench(store, "rm", "1", "--yes") == 0
+    assert begin(store, "b") == 2
+
+
+def test_rm_asks_on_a_terminal_and_takes_no_for_an_answer(
+    store: SqliteRunStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(store, "a", "COMPLETED", "best.pt")
+    for answer in ("n\n", "\n", ""):
+        monkeypatch.setattr(sys, "stdin", Terminal(answer))
+        assert msabench(store, "rm", "1") == 0
+        assert "Nothing was removed." in capsys.readouterr().out
+    assert (len(store.find()), left(store)) == (1, {"a/best.pt"})
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert msabench(store, "rm", "1") == 0
+    assert (store.find(), left(store)) == ([], set())
+
+
+@pytest.mark.parametrize("command", [["rm", "1"], ["gc"]])
+def test_where_nobody_can_be_asked_nothing_goes_without_yes(
+    store: SqliteRunStore, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(store, "a", "COMPLETED", "last.pt")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert msabench(store, *command) == 2
+    assert "Add --yes" in capsys.readouterr().err
+    assert (len(store.find()), left(store)) == (1, {"a/last.pt"})
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["seven"], 2, "a run's number or a range"),
+        (["7-3"], 2, "a run's number or a range"),
+        (["9"], 1, "has no run 9"),
+        (["1", "8-9"], 1, "has no run 8"),
+    ],
+)
+def test_rm_of_what_is_no_run_removes_nothing(
+    store: SqliteRunStore, words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(store, "a")
+    assert msabench(store, "rm", *words, "--yes") == code
+    assert message in capsys.readouterr().err
+    assert len(store.find()) == 1
+
+
+def test_rm_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["rm", "1"], ["gc"]):
+        assert main([*command, "--yes", "--results", str(tmp_path / "TYPO")]) == 1
+        assert "there is no run store" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rm_leaves_a_run_that_is_being_trained(
+    store: SqliteRunStore, training: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(store, "elsewhere", "RUNNING", heartbeat=datetime.now(UTC))  # on another host: no lock here
+    for run in ("1", "2"):
+        assert msabench(store, "rm", run, "--yes") == 1
+        assert f"run {run} is being trained" in capsys.readouterr().err
+    assert len(store.find()) == 2
+    assert "alive/last.pt" in left(store)
+
+
+def test_rm_leaves_the_checkpoints_of_a_newer_run_of_the_same_identity(store: SqliteRunStore) -> None:
+    begin(store, "a", "OVERWRITTEN")
+    begin(store, "a", "COMPLETED", "best.pt")
+    begin(store, "b", "COMPLETED", "best.pt")
+    begin(store, "b", "INTERRUPTED")
+    assert msabench(store, "rm", "1", "4", "--yes") == 0
+    assert left(store) == {"a/best.pt", "b/best.pt"}
+    assert msabench(store, "rm", "2-3", "--yes") == 0
+    assert left(store) == set()
+
+
+def test_rm_takes_the_folder_of_the_newest_run_though_an_older_broken_one_stays(store: SqliteRunStore) -> None:
+    begin(store, "a", "INTERRUPTED")
+    begin(store, "a", "INTERRUPTED", "last.pt", "best.pt")
+    assert msabench(store, "rm", "2", "--yes") == 0
+    assert left(store) == set(), "--resume must not go on with run 1 from run 2's checkpoint"
+
+
+def test_rm_without_store_says_where_a_run_stays(tmp_path: Path, mongo_url: str, capsys: pytest.CaptureFixture) -> None:
+    store = ReplicatingStore(tmp_path / "runs.db", mongo_url)
+    begin(store, "a")
+    store.close()
+    assert msabench(store, "rm", "1", "--yes") == 0
+    assert f"What is in {mongo_url} stays there" in capsys.readouterr().out
+    assert [run.id for run in MongoRunStore(mongo_url).find()] == [1]
+
+
+def test_rm_with_a_mongodb_removes_there_and_here(
+    tmp_path: Path, mongo_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    MongoRunStore(mongo_url).begin(run_document(key="another machine's"))
+    store = ReplicatingStore(tmp_path / "runs.db", mongo_url)
+    begin(store, "a", "COMPLETED", "best.pt")  # run 1 here, 2 there
+    store.close()
+    assert msabench(store, "rm", "2", "--yes", "--store", mongo_url) == 0
+    out = capsys.readouterr().out
+    assert f"Removed 1 run from {mongo_url} and {store.url}" in out
+    assert "stays there" not in out
+    assert [run.key for run in MongoRunStore(mongo_url).find()] == ["another machine's"]
+    assert (open_local(tmp_path).find(), left(store)) == ([], set())
+
+
+# ---- gc
+
+
+def test_gc_takes_what_no_run_needs_and_nothing_else(
+    store: SqliteRunStore, training: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(store, "done", "COMPLETED", "best.pt", "last.pt", ".best.pt.x1")
+    begin(store, "open", "INTERRUPTED", "best.pt", "last.pt", ".last.pt.x2")
+    begin(store, "failed", "FAILED", "best.pt", "last.pt")
+    begin(store, "elsewhere", "RUNNING", "best.pt", "last.pt", ".last.pt.x3", heartbeat=datetime.now(UTC))
+    begin(store, "again", "OVERWRITTEN")
+    begin(store, "again", "INTERRUPTED", "best.pt")  # its first epoch was not over
+    gone = begin(store, "gone", "COMPLETED", "best.pt")
+    store.delete(gone)
+    before = left(store)
+    assert msabench(store, "gc", "--dry-run") == 0
+    assert left(store) == before
+    assert "5.0 MB of checkpoints" in capsys.readouterr().out
+    assert msabench(store, "gc", "--yes") == 0
+    out = capsys.readouterr().out
+    assert before - left(store) == {
+        "done/last.pt",
+        "done/.best.pt.x1",
+        "open/.last.pt.x2",
+        "again/best.pt",
+        "gone/best.pt",
+    }
+    assert "gone  (of no run in the store)" in out
+    assert len(store.find()) == 7
+
+
+def test_gc_with_weights_takes_those_of_completed_runs_and_their_record_says_so(store: SqliteRunStore) -> None:
+    begin(store, "done", "COMPLETED", "best.pt")
+    begin(store, "open", "INTERRUPTED", "best.pt", "last.pt")
+    assert msabench(store, "gc", "--weights", "--yes") == 0
+    assert left(store) == {"open/best.pt", "open/last.pt"}
+    assert "checkpoint" not in store.document(1)["info"]["msabench"]
+
+
+def test_gc_compacts_a_store_that_is_mostly_empty(store: SqliteRunStore, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = begin(store, "kept")
+    store.add_artifact(kept, "predictions.csv", b"kept")
+    store.add_artifact(kept, "large", os.urandom(3_000_000))
+    store.add_artifact(kept, "large", b"small")  # the first content belongs to no run any more
+    running = begin(store, "running", "RUNNING", heartbeat=datetime.now(UTC))
+    assert msabench(store, "gc", "--yes") == 0
+    assert "not compacted while a run is being trained" in capsys.readouterr().out
+    store.finish(running, {})
+    assert msabench(store, "gc", "--yes") == 0
+    assert "freed" in capsys.readouterr().out
+    assert store.path.stat().st_size < 500_000
+    assert store.artifact(kept, "predictions.csv") == b"kept"
+    assert msabench(store, "gc", "--yes") == 0
+    assert "0 MB of checkpoints and 0 MB" in capsys.readouterr().out
