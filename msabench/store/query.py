@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "=": operator.eq,
 }
+MISSING = object()
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 EXAMPLE = "as in  list runs 'model=mcer status=failed since=7d mae<0.7 lr_bert=3e-5'"
 
@@ -38,11 +39,12 @@ class Condition:
     def __str__(self) -> str:
         return f"{self.name}{self.operator}{self.value}"
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
-        """Of a run with these values; one that it does not have meets no condition."""
-        if self.name not in values:
+    def holds(self, run: RunRecord) -> bool:
+        """A run that has no such value meets no condition on it."""
+        found = value(run, self.name)
+        if found is MISSING:
             return False
-        left, right = _comparable(values[self.name]), _comparable(self.value)
+        left, right = _comparable(found), _comparable(self.value)
         if type(left) is not type(right):
             return self.operator == "!="
         return OPERATORS[self.operator](left, right)
@@ -105,14 +107,14 @@ def find(store: RunStore, conditions: Iterable[Condition]) -> list[RunRecord]:
     asked = {name: int(c.value) if name == "seed" else c.value for name, c in equal.items()}
     runs = store.find(**asked)
     others = [c for c in conditions if c not in equal.values()]
-    known = {run.id: values(run) for run in runs} if others else {}
-    unknown = {c.name for c in others}.difference(*known.values())
-    if unknown and (everywhere := set().union(*map(values, store.find()))):
-        for name in sorted(unknown - everywhere):
-            raise UsageError(
-                f"no run has {name!r}.{closest(name, {*everywhere, 'since'})}  (python -m msabench show RUN)"
-            )
-    return [run for run in runs if all(condition.holds(known[run.id]) for condition in others)]
+    for name in sorted({c.name for c in others}):
+        if all(value(run, name) is MISSING for run in runs):
+            everywhere = set().union(*map(names, store.find()))
+            if everywhere and name not in everywhere:
+                raise UsageError(
+                    f"no run has {name!r}.{closest(name, {*everywhere, 'since'})}  (python -m msabench show RUN)"
+                )
+    return [run for run in runs if all(condition.holds(run) for condition in others)]
 
 
 def hint(store: RunStore, conditions: Iterable[Condition]) -> str:
@@ -122,15 +124,31 @@ def hint(store: RunStore, conditions: Iterable[Condition]) -> str:
     return "".join(closest(c.value, known) for c, known in stored.items() if c.value not in known)
 
 
-def values(run: RunRecord) -> dict[str, Any]:
-    """All that a run can be asked for, by name; where names meet, the later part counts: a result before a setting."""
-    config, result = run.config, run.result or {}
-    parts = [run.environment, config, config.get("data", {}), config.get("hparams", {}), run.setting, result]
-    found: dict[str, Any] = {}
-    for part in [*parts, result.get("test", {})]:
-        found |= flat(part)
-    found |= {name: getattr(run, name) for name in COLUMNS}
-    return found | ({"started": run.started.timestamp()} if run.started else {})
+def value(run: RunRecord, name: str) -> Any:
+    """What a run has under this name, nested ones as "valid.mae"; MISSING where it has nothing."""
+    for part in _parts(run):
+        found: Any = part.get(name, MISSING)
+        if found is MISSING and "." in name:
+            found = part
+            for step in name.split("."):
+                found = found.get(step, MISSING) if isinstance(found, Mapping) else MISSING
+        if found is not MISSING and not isinstance(found, Mapping):
+            return found
+    return MISSING
+
+
+def names(run: RunRecord) -> set[str]:
+    """All that `value` finds something under."""
+    return {name for part in _parts(run) for name in flat(part)}
+
+
+def _parts(run: RunRecord) -> Iterator[Mapping[str, Any]]:
+    """Where names meet, the first part counts: a result before a setting, what was found before what was asked for."""
+    started = {"started": run.started.timestamp()} if run.started else {}
+    yield {name: getattr(run, name) for name in COLUMNS} | started
+    result, config = run.result or {}, run.config
+    yield from (result.get("test", {}), result, run.setting)
+    yield from (config.get("hparams", {}), config.get("data", {}), config, run.environment)
 
 
 def _comparable(value: Any) -> float | str:

@@ -64,7 +64,8 @@ def training(store: SqliteRunStore) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock of checkpoints/alive, as one that trains does."""
     begin(store, "alive", "INTERRUPTED", "last.pt", "best.pt", ".last.pt.tmp")
     lock = store.path.parent / "checkpoints" / "alive" / "lock"
-    code = f"from filelock import FileLock; lock = FileLock({str(lock)!r}); lock.acquire(); print('held', flush=True); input()"
+    hold = "lock.acquire(); print('held', flush=True); input()"
+    code = f"from filelock import FileLock; lock = FileLock({str(lock)!r}); {hold}"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
