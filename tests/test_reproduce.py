@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,6 +192,24 @@ def test_a_setting_that_is_newer_than_the_run_has_its_default_and_is_named(bench
     bench.change(lambda document: document["config"]["hparams"].pop("warmup"))
     assert bench("reproduce", 1) == 0, bench.err
     assert "although setting hparams.warmup, which is new: 0.1" in bench.out
+
+
+def test_a_reproduction_that_was_stopped_goes_on_with_resume(bench: Bench) -> None:
+    class CtrlC(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("epoch   2"):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    logger, press = logging.getLogger("msabench"), CtrlC()
+    logger.addHandler(press)
+    try:
+        assert bench("reproduce", 1) == 130
+    finally:
+        logger.removeHandler(press)
+    assert [run.status for run in bench.store.find()] == ["COMPLETED", "INTERRUPTED"]
+    assert bench("reproduce", 1, "--resume") == 0, bench.err
+    assert "resumed after epoch 2" in bench.out
+    assert "run 2 reproduces run 1" in bench.out
 
 
 def test_a_colleague_s_run_in_mongodb_is_reproduced_here(bench: Bench, mongo_url: str, tmp_path: Path) -> None:
