@@ -11,25 +11,38 @@ from functools import partial
 from pathlib import Path
 
 from msabench.cli.options import add_data_dir, add_store
+from msabench.errors import StoreError
 
 Finding = tuple[bool, str, str]  # fine, what was found, what to do when it is not
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("doctor", help="check versions, devices, encoders, data and store")
+    command = commands.add_parser("doctor", help="check versions, devices, encoders, data and store; repair a store")
     add_data_dir(command)
     add_store(command)
+    command.add_argument("--repair", action="store_true", help="save all that can be read of a damaged run store")
     command.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 1 when something that every run needs is missing."""
+    """Exit code 1 when something that every run needs is missing; with --repair, when a run has lost something."""
+    if args.repair:
+        return repair(args)
     broken = False
     for check in (versions, devices, encoders, data, store):
         for fine, found, fix in check(args):
             print(f"{_mark(fine)} {found}" + ("" if fine or not fix else f"\n    fix: {fix}"))
             broken |= not fine and check is not data  # a run without data uses the simulated twin
     return int(broken)
+
+
+def repair(args: argparse.Namespace) -> int:
+    from msabench.store import local_file
+    from msabench.store.repair import repair
+
+    result = repair(local_file(_place(args)))
+    print(result)
+    return int(not result.complete)
 
 
 def versions(args: argparse.Namespace) -> Iterator[Finding]:
@@ -82,19 +95,35 @@ def _source(name: str, data_dir: Path | None) -> str:
 
 def store(args: argparse.Namespace) -> Iterator[Finding]:
     from msabench.store import is_mongo, local_file, redact
+    from msabench.store.file import DamagedFile
+    from msabench.store.repair import check
+    from msabench.store.salvage import count
 
-    mongo = args.store is not None and is_mongo(args.store)
-    place = Path(args.store) if args.store and not mongo else args.results
-    ok, found = _attempt(partial(_runs, None, place)) if local_file(place).exists() else (True, "no runs yet")
+    place = _place(args)
+    ok, found, fix = True, "no runs yet", "choose a folder that can be written with --results"
+    if local_file(place).exists():
+        try:
+            found = count(check(local_file(place)))
+        except DamagedFile as error:
+            ok, found, fix = False, f"damaged ({error.found})", error.cure
+        except StoreError as error:
+            ok, found = False, str(error)
     if ok and not _writable(local_file(place)):
         ok, found = False, f"{found}, and no new one can be written"
-    yield ok, f"run store {place}: {found}", "choose a folder that can be written with --results"
-    if mongo:
+    yield ok, f"run store {place}: {found}", fix
+    if args.store is not None and is_mongo(args.store):
         ok, found = _attempt(partial(_runs, args.store, args.results))
         yield ok, f"run store {redact(args.store)}: {found}", "start the server, or check user, password and address"
 
 
-def _runs(url: str | None, place: Path) -> str:
+def _place(args: argparse.Namespace) -> Path:
+    """The folder or file of the local store."""
+    from msabench.store import is_mongo
+
+    return Path(args.store) if args.store and not is_mongo(args.store) else args.results
+
+
+def _runs(url: str, place: Path) -> str:
     from msabench.store import open_store
 
     store = open_store(url, place, read=True)

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bson.errors import InvalidBSON
+
 from msabench.errors import StoreError
 from msabench.store import RESULTS, documents, tables
 from msabench.store.mounts import network
@@ -209,6 +211,8 @@ class SqliteFile:
             if any(word in text for word in ("malformed", "not a database", "decode to UTF-8")):
                 raise DamagedFile(self.path, text) from error
             raise StoreError(f"{self.path}: {_explain(error)}") from error
+        except InvalidBSON as error:
+            raise DamagedFile(self.path, f"a run's document is none: {error}") from error
 
 
 class DamagedFile(StoreError):
@@ -217,8 +221,9 @@ class DamagedFile(StoreError):
     def __init__(self, path: Path, found: str) -> None:
         place = path.parent if path.name == "runs.db" else path
         option = f" --results {shlex.quote(str(place))}" if place != RESULTS else ""
-        cure = f"python -m msabench doctor --repair{option}"
-        super().__init__(f"{path}: the run store is damaged ({found}). Save all that can be read:  {cure}")
+        self.cure = f"python -m msabench doctor --repair{option}"
+        self.found = found.splitlines()[0][:100]  # SQLite quotes all of a text that is none
+        super().__init__(f"{path}: the run store is damaged ({self.found}). Save all that can be read:  {self.cure}")
 
 
 class MissingRun(LookupError):

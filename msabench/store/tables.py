@@ -36,9 +36,15 @@ CREATE TABLE outbox (                      -- what a replica has confirmed of th
 ) WITHOUT ROWID;
 """
 
+REMOVED = """
+CREATE TABLE IF NOT EXISTS removed (       -- runs that were deleted here, which a pull is not to bring back
+    uuid TEXT PRIMARY KEY
+) WITHOUT ROWID
+"""
+
 # STEPS[n] brings a file of schema n (its PRAGMA user_version; 0: empty) to schema n + 1. Files in this form are in use:
 # a change is appended, an earlier step is never edited. New columns go to the end and may be NULL or have a DEFAULT.
-STEPS = (TABLES,)
+STEPS = (TABLES, REMOVED)
 
 
 def schema(db: sqlite3.Connection) -> int:
@@ -52,7 +58,3 @@ def bring_to(db: sqlite3.Connection, wanted: int) -> None:
         for statement in STEPS[done].split(";\n"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {done + 1}")
-
-
-# Made with the first removal, so that a file of schema 1 needs no migration.
-REMOVED = "CREATE TABLE IF NOT EXISTS removed (uuid TEXT PRIMARY KEY) WITHOUT ROWID"

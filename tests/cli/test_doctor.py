@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_stores import run_document
 
 from msabench.__main__ import main
 from msabench.errors import MsabenchError
@@ -69,3 +70,48 @@ def test_a_folder_that_cannot_be_made_is_red(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "file").write_text("in the way")
     assert main(["doctor", "--results", str(tmp_path / "file" / "results")]) == 1
     assert "no new one can be written\n    fix: choose a folder" in capsys.readouterr().out
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A folder with a store of three runs, of which one has lost a file."""
+    store = open_local(tmp_path)
+    for seed in range(3):
+        store.begin(run_document(seed=seed), {"a.py": bytes([65 + seed]) * 50_000})
+    store.close()
+    content = (tmp_path / "runs.db").read_bytes()
+    (tmp_path / "runs.db").write_bytes(content.replace(b"B" * 4000, b"b" * 4000, 1))
+    return tmp_path
+
+
+def test_a_damaged_store_is_red_with_the_repair_as_its_fix(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (damaged / "runs.db").read_bytes()
+    assert main(["doctor", "--results", str(damaged)]) == 1
+    out = capsys.readouterr().out
+    assert f"NO  run store {damaged}: damaged (file " in out
+    assert f"\n    fix: python -m msabench doctor --repair --results {damaged}\n" in out
+    assert (damaged / "runs.db").read_bytes() == before
+
+
+def test_repair_saves_what_is_left_says_what_is_not_and_is_done_once(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--repair", "--results", str(damaged)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        f"{damaged / 'runs.db'} was damaged and is usable again.",
+        "2 runs saved whole",
+        "1 run saved in part:",
+        "  run 2: without a.py",
+    ]
+    assert lines[4].startswith(f"The damaged file is {damaged / 'runs.db.damaged-'}")
+    assert lines[5].endswith("python -m msabench sync URI --pull")
+    assert main(["doctor", "--repair", "--results", str(damaged)]) == 0
+    assert capsys.readouterr().out == f"{damaged / 'runs.db'} is whole: 3 runs. Nothing was changed.\n"
+    assert main(["doctor", "--results", str(damaged)]) == 0
+
+
+def test_there_must_be_a_store_to_repair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--repair", "--results", str(tmp_path / "typo")]) == 1
+    assert "there is no run store to repair" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

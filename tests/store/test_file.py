@@ -222,6 +222,20 @@ def test_an_older_file_is_brought_up_to_date_after_a_backup_and_keeps_its_runs(n
     assert sorted(path.name for path in next_schema.iterdir()) == ["runs.db", f"runs.db.schema-{now - 1}"]
 
 
+def test_a_store_of_schema_1_learns_what_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as old:
+        old.setattr(tables, "STEPS", tables.STEPS[:1])
+        store = SqliteRunStore(tmp_path / "runs.db")
+        uuid = store.load(store.begin(run_document())).uuid
+        store.close()
+    assert open_store(None, tmp_path, read=True).load(1).uuid == uuid
+    store = SqliteRunStore(tmp_path / "runs.db")
+    assert (store.load(1).uuid, store.removed()) == (uuid, set())
+    store.delete(1)
+    assert store.removed() == {uuid}
+    assert (tmp_path / "runs.db.schema-1").exists()
+
+
 def test_a_reader_of_an_older_file_reads_it_and_changes_nothing(next_schema: Path) -> None:
     before = (next_schema / "runs.db").read_bytes()
     store = open_store(None, next_schema, read=True)
