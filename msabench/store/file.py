@@ -30,7 +30,8 @@ class SqliteFile:
     """The file at `path` with our tables, made when absent; one connection per process and thread.
 
     A file of an older schema is brought up to date; how it was stays beside it, as runs.db.schema-1.
-    read: only look. A file that is not there reads as empty and is not made; its folder need not be writable.
+    read: only look. A file that is not there reads as empty and is not made; its folder need not be writable: there,
+    an older file is read through a copy.
     Raises DamagedFile for one that fails a quick check, now or when damage is met later; StoreError for a file that
     is newer than this code, locked for a minute or not writable.
     """
@@ -164,7 +165,11 @@ class SqliteFile:
             if left or not any(word in str(error) for word in ("unable to open", "readonly")):
                 raise
             db = self._open(f"{address}?mode=ro&immutable=1")  # nobody can write in this folder, so nobody does
-        if 0 < tables.schema(db) < len(tables.STEPS):  # a reader changes no file, so it reads a copy that is up to date
+        if 0 < tables.schema(db) < len(tables.STEPS):
+            if all(os.access(place, os.W_OK) for place in (self.path, self.path.parent)):
+                db.close()
+                SqliteFile(self.path).close()
+                return self._open(f"{address}?mode=rw")
             copy = self._open("")  # on disk, and gone when it is closed
             db.backup(copy)
             db.close()

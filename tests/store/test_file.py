@@ -236,7 +236,17 @@ def test_a_store_of_schema_1_learns_what_was_removed(tmp_path: Path, monkeypatch
     assert (tmp_path / "runs.db.schema-1").exists()
 
 
-def test_a_reader_of_an_older_file_reads_it_and_changes_nothing(next_schema: Path) -> None:
+def test_a_reader_brings_an_older_file_up_to_date_so_that_it_is_done_once(next_schema: Path) -> None:
+    store = open_store(None, next_schema, read=True)
+    assert [run.id for run in store.find()] == [1]
+    store.close()
+    assert schema(next_schema / "runs.db") == (len(tables.STEPS), True)
+
+
+def test_a_reader_who_may_not_write_reads_an_older_file_and_changes_nothing(
+    next_schema: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda place, mode: False)
     before = (next_schema / "runs.db").read_bytes()
     store = open_store(None, next_schema, read=True)
     assert [run.id for run in store.find()] == [1]
