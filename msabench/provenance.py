@@ -9,7 +9,6 @@ import inspect
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -74,6 +73,10 @@ def code_version(model: str) -> str:
 
 def environment(device: Any) -> dict[str, Any]:
     """Host, versions, device and git state of this process."""
+    import torch
+
+    from msabench.train import matmul
+
     commit, dirty = git_state(ROOT)
     return {
         "host": platform.node(),
@@ -83,7 +86,8 @@ def environment(device: Any) -> dict[str, Any]:
         "packages": packages(),
         "device": str(device),
         "device_name": _device_name(str(device)),
-        "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
+        "threads": torch.get_num_threads(),
+        "matmul": matmul.library() if str(device) == "cpu" else "default",
         "git_commit": commit,
         "git_dirty": dirty,
     }

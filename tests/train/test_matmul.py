@@ -1,0 +1,100 @@
+"""oneDNN's matrix products in the place of torch's choice: the same function, only where it is worth it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from msabench.train import matmul
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _as_on_amd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels are right on any processor that has them; on which they are used is another test's matter."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this torch was built without oneDNN")
+    monkeypatch.setattr(matmul, "library", lambda: "oneDNN")
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the products that were worth it."""
+    seen: list[int] = []
+    worth = matmul._worth
+
+    def note(a: torch.Tensor, b: torch.Tensor) -> bool:
+        if worth(a, b):
+            seen.append(a.numel() * b.shape[1])
+        return worth(a, b)
+
+    monkeypatch.setattr(matmul, "_worth", note)
+    return seen
+
+
+def gradients(layer: torch.nn.Linear, x: torch.Tensor) -> list[torch.Tensor]:
+    x = x.clone().requires_grad_()
+    out = layer(x)
+    inputs = [t for t in (x, layer.weight, layer.bias) if t is not None]
+    return [out, *torch.autograd.grad(out.square().sum(), inputs)]
+
+
+@given(
+    rows=st.integers(0, 70),
+    width=st.integers(1, 70),
+    out=st.integers(1, 90),
+    bias=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 99),
+)
+def test_a_layer_and_its_gradients_are_what_they_were(
+    rows: int, width: int, out: int, bias: bool, dtype: torch.dtype, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    layer, x = torch.nn.Linear(width, out, bias=bias, dtype=dtype), torch.randn(2, rows, width, dtype=dtype)
+    expected = gradients(layer, x)
+    with matmul.fastest(CPU):
+        assert_close(gradients(layer, x), expected, rtol=1e-4, atol=1e-4 * max(rows, 1))
+
+
+def test_it_is_used_forwards_and_backwards_and_then_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counted(monkeypatch)
+    layer, x = torch.nn.Linear(64, 128), torch.randn(50, 64)
+    with matmul.fastest(CPU):
+        gradients(layer, x)
+        assert seen == [50 * 64 * 128] * 3
+    expected = gradients(layer, x)
+    assert len(seen) == 3
+    assert_close(gradients(layer, x), expected, rtol=0, atol=0)
+
+
+def test_transposed_and_strided_factors_are_read_as_they_lie() -> None:
+    a, b = torch.randn(130, 2, 120)[:, 1], torch.randn(90, 240)[:, ::2].t()
+    expected = a @ b
+    with matmul.fastest(CPU):
+        assert_close(a @ b, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_torch_s_own_errors_stay() -> None:
+    with matmul.fastest(CPU), pytest.raises(RuntimeError, match="cannot be multiplied"):
+        torch.randn(200, 300) @ torch.randn(301, 200)
+
+
+def test_what_addmm_adds_may_be_a_matrix_and_scaled() -> None:
+    c, a, b = torch.randn(80, 90), torch.randn(80, 70), torch.randn(70, 90)
+    expected = torch.addmm(c, a, b, beta=0.5, alpha=2.0)
+    with matmul.fastest(CPU):
+        assert_close(torch.addmm(c, a, b, beta=0.5, alpha=2.0), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_changes_on_another_device_or_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counted(monkeypatch)
+    with matmul.fastest(torch.device("cuda")):
+        torch.randn(100, 100) @ torch.randn(100, 100)
+    monkeypatch.setattr(matmul, "library", lambda: "default")
+    with matmul.fastest(CPU):
+        torch.randn(100, 100) @ torch.randn(100, 100)
+    assert seen == []
