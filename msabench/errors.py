@@ -28,6 +28,10 @@ class StoreError(MsabenchError):
     """A run store that cannot be opened, read or written."""
 
 
+class RunTaken(StoreError):
+    """A run that another process has begun, gone on with or finished since this one looked."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """ " Did you mean 'mcer'?" for the closest known name, or "" when none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1)

@@ -24,9 +24,10 @@ from filelock import FileLock, Timeout
 
 from msabench import provenance
 from msabench.config import RunConfig
-from msabench.errors import StoreError
+from msabench.errors import RunTaken, StoreError
 from msabench.store.protocol import SILENT_AFTER, RunRecord, RunStore
 from msabench.store.recorder import RunRecorder
+from msabench.train import matmul
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # sacred 0.8.7 imports pkg_resources, which says it is deprecated
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("msabench")
 LOCK = "lock"  # in a run's checkpoint folder; held by the process that trains it, let go when that dies
 LAST, BEST = "last.pt", "best.pt"  # what training leaves there: where to go on, and the weights that were scored
-DECIDES_DIGITS = ("host", "device", "device_name", "threads")  # of an environment, beside its packages
+DECIDES_DIGITS = ("host", "device", "device_name", "threads", "matmul")  # of an environment, beside its packages
 UNFINISHED = ("RUNNING", "INTERRUPTED", "FAILED")
 
 
@@ -82,34 +83,37 @@ def execute(
     overwrite: train a run again that is done; the old one stays stored, as OVERWRITTEN.
     reproduces: the uuid of a run that this one trains again, under an identity of its own.
 
-    Raises StoreError before training when the results folder cannot be written or another process is at this run,
-    and whatever `train` raises, after the run was stored as FAILED. Ctrl-C, SIGTERM and SIGHUP end a run as
-    INTERRUPTED. An epoch's metrics are on disk before the next one begins.
+    Raises StoreError before training when the results folder cannot be written or another process is at this run
+    (of several that ask one store at once, one trains), and whatever `train` raises, after the run was stored as
+    FAILED. Ctrl-C, SIGTERM and SIGHUP end a run as INTERRUPTED. An epoch's metrics are on disk before the next one
+    begins.
     """
     code = provenance.code_version(config.model)
     key = config.key(data.identity, f"{code} reproduces {reproduces}" if reproduces else code)
     done = _completed(store, key)
     if done and not overwrite:
-        return Outcome("skipped", done[-1].id, key, dict(done[-1].result or {}))
+        return _skipped(done[-1])
     workdir = results_dir / "checkpoints" / key
     with _only_here(workdir, store, key):
-        done = _completed(store, key)  # once more: another process may have finished it just before the lock
+        seen = _take_over(store, key)
+        done = [run for run in seen if run.status == "COMPLETED"]  # another process may have finished it meanwhile
         if done and not overwrite:
-            return Outcome("skipped", done[-1].id, key, dict(done[-1].result or {}))
+            return _skipped(done[-1])
         about = _about(data, provenance.environment(device), key) | {"options": options, "reproduces": reproduces}
-        recorder = _begin_or_resume(store, about, workdir, resume=resume)
+        recorder = _begin_or_resume(store, about, workdir, seen, resume=resume)
 
         def body() -> dict[str, Any]:
-            result = train(
-                config,
-                data,
-                device=device,
-                workdir=workdir,
-                recorder=recorder,
-                resume=recorder.resumed,
-                progress=progress,
-                **options,
-            )
+            with matmul.fastest(device):
+                result = train(
+                    config,
+                    data,
+                    device=device,
+                    workdir=workdir,
+                    recorder=recorder,
+                    resume=recorder.resumed is not None,
+                    progress=progress,
+                    **options,
+                )
             if result.interrupted:
                 raise Interrupted
             for split, content in result.predictions.items():
@@ -119,12 +123,22 @@ def execute(
                 recorder.about["checkpoint"] = (workdir / BEST).relative_to(results_dir).as_posix()
             return to_result(result)
 
-        outcome = _run(config, recorder, body, key)
+        try:
+            outcome = _run(config, recorder, body, key)
+        except RunTaken:  # by a process with another results folder, which this lock does not keep out
+            newer = [run for run in _completed(store, key) if run.uuid not in {old.uuid for old in done}]
+            if not newer:
+                raise StoreError(_busy(store, key)) from None
+            return _skipped(newer[-1])
         if outcome.status == "completed":
             (workdir / LAST).unlink(missing_ok=True)  # now that the result is stored; best.pt is what inference loads
             for old in done:
                 _mark_overwritten(store, old, outcome.run_id)
         return outcome
+
+
+def _skipped(done: RunRecord) -> Outcome:
+    return Outcome("skipped", done.id, done.key, dict(done.result or {}))
 
 
 def to_result(result: Result) -> dict[str, Any]:
@@ -155,19 +169,22 @@ def without_bar(text: str) -> str:
 # ---- how it begins
 
 
-def _begin_or_resume(store: RunStore, about: dict[str, Any], workdir: Path, *, resume: bool) -> RunRecorder:
+def _begin_or_resume(
+    store: RunStore, about: dict[str, Any], workdir: Path, seen: list[RunRecord], *, resume: bool
+) -> RunRecorder:
     """The recorder of a new run, or with `resume` of the unfinished one; the folder holds what that one needs."""
     for left in workdir.glob(".*.pt.*"):  # a checkpoint that a killed process was writing
         left.unlink()
-    earlier = _take_over(store, about["key"])
+    # To go on with: the newest, when it is unfinished; what was broken off before a completed one is history.
+    earlier = seen[-1] if seen and seen[-1].status in UNFINISHED else None
     if earlier is not None and (workdir / LAST).is_file():
         if resume:
             about |= {"uuid": earlier.uuid, "notes": [*about["notes"], *_resumed(store, earlier, about["environment"])]}
-            return RunRecorder(store, about, resumed=earlier.id)
+            return RunRecorder(store, about, resumed=earlier.id, seen=seen)
         at = f" at epoch {epoch + 1}" if (epoch := _last_epoch(store, earlier)) else ""
         log.warning("starting anew; --resume would have gone on with run %d%s", earlier.id, at)
     _clear(workdir)
-    return RunRecorder(store, about)
+    return RunRecorder(store, about, seen=seen)
 
 
 def _about(data: Prepared, environment: dict[str, Any], key: str) -> dict[str, Any]:
@@ -232,10 +249,12 @@ def _run(config: RunConfig, recorder: RunRecorder, body: Callable[[], dict[str, 
         with _signals_interrupt():
             run = experiment.run(options=options)
     except (KeyboardInterrupt, Interrupted):
+        if not recorder.begun:
+            raise
         _raise_unstored(recorder)
         return Outcome("interrupted", recorder.run_id, key)
     except Exception as error:
-        with suppress(RuntimeError):  # it failed before it began
+        if recorder.begun:
             error.add_note(f"stored as run {recorder.run_id}: python -m msabench show {recorder.run_id}")
         raise
     _raise_unstored(recorder)
@@ -310,20 +329,24 @@ def _only_here(workdir: Path, store: RunStore, key: str) -> Iterator[None]:
         lock.release()
 
 
-def _take_over(store: RunStore, key: str) -> RunRecord | None:
-    """The unfinished run of this identity that can be gone on with: the newest, when none was completed after it.
+def _take_over(store: RunStore, key: str) -> list[RunRecord]:
+    """The runs of this identity, oldest first, those whose process is dead marked as interrupted.
 
     This process holds the lock, but another one may train with another results folder, or on another host: there the
-    record speaks for it. Raises StoreError when it is alive.
+    record speaks for it. Raises StoreError when it is alive, or takes over at this moment.
     """
-    runs = store.find(key=key)
-    for run in runs:
+    seen = store.find(key=key)
+    for run in seen:
         if run.status == "RUNNING" and _alive(store, run):
             raise StoreError(_busy(store, key))
         if run.status in UNFINISHED and run.stopped is None:
-            store.update(run.id, {"status": "INTERRUPTED", "stop_time": run.heartbeat or run.started})
-    last = runs[-1] if runs else None
-    return last if last and last.status in UNFINISHED else None
+            stopped = {"status": "INTERRUPTED", "stop_time": run.heartbeat or run.started}
+            try:
+                store.update(run.id, stopped, seen=seen)
+            except RunTaken:
+                raise StoreError(_busy(store, key)) from None
+            return _take_over(store, key)
+    return seen
 
 
 def _alive(store: RunStore, run: RunRecord) -> bool:

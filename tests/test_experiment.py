@@ -257,6 +257,33 @@ def test_a_process_that_is_alive_but_silent_is_another_program_with_its_number(s
     assert run(store, Training(), resume=True).run_id == first.run_id
 
 
+def test_a_run_that_another_process_goes_on_with_at_this_moment_is_left_to_it(store: SqliteRunStore) -> None:
+    first = run(store, Training(lambda epoch: "stop"))
+    taken = {"status": "RUNNING", "heartbeat": datetime.now(UTC), "stop_time": None}
+
+    class Late(SqliteRunStore):
+        def update(self, run_id: int, changes: Any, **options: Any) -> None:
+            store.update(first.run_id, taken)
+            super().update(run_id, changes, **options)
+
+    training = Training()
+    with pytest.raises(StoreError, match="run 1 is being trained by another process"):
+        run(Late(store.path), training, resume=True)
+    assert (training.epochs, store.load(first.run_id).status) == ([], "RUNNING")
+
+
+def test_a_run_that_another_process_finishes_at_this_moment_is_skipped(store: SqliteRunStore) -> None:
+    class Late(SqliteRunStore):
+        def begin(self, *args: Any, **options: Any) -> int:
+            self.faster = run(store, Training(), folder=store.path.parent / "other results")
+            return super().begin(*args, **options)
+
+    late, training = Late(store.path), Training()
+    outcome = run(late, training)
+    assert (outcome.status, outcome.run_id, training.epochs) == ("skipped", late.faster.run_id, [])
+    assert len(store.find()) == 1
+
+
 def test_a_run_that_goes_on_where_its_digits_may_differ_says_so_for_good(
     store: SqliteRunStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,11 +8,22 @@ import sys
 from pathlib import Path
 
 from msabench.errors import UsageError
+from msabench.store import redact
+
+
+def store_address(text: str) -> str:
+    """An address as typed; one with *** for its password, as msabench shows it, is $MSABENCH_STORE's."""
+    given = os.environ.get("MSABENCH_STORE", "")
+    return given if redact(given) == text else text
 
 
 def add_store(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--store", metavar="URI", default=os.environ.get("MSABENCH_STORE"), help="also mongodb://… ($MSABENCH_STORE)"
+        "--store",
+        metavar="URI",
+        type=store_address,
+        default=os.environ.get("MSABENCH_STORE"),
+        help="also mongodb://…; $MSABENCH_STORE keeps its password out of the shell's history",
     )
     command.add_argument(
         "--results", metavar="DIR", type=Path, default=Path("results"), help="run store and checkpoints (./results)"

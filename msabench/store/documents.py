@@ -6,16 +6,17 @@ Layout: sacred 0.8.7, observers/mongo.py. What is ours lies under info.msabench.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from bson import ObjectId
+from bson import ObjectId, json_util
 
-from msabench.errors import StoreError, UsageError, closest
-from msabench.store.protocol import SILENT_AFTER, RunRecord
+from msabench.errors import RunTaken, StoreError, UsageError, closest
+from msabench.store.protocol import SILENT_AFTER, RunCopy, RunRecord
 
+TELLING = ("status", "start_time", "stop_time", "heartbeat", "result", "fail_trace", "artifacts")  # see State
 FILTERS = ("status", "model", "dataset", "seed", "key")
 
 
@@ -31,10 +32,12 @@ def clean(value: Any) -> Any:
     {'a': 0.5, '1': [[0, 1], ['x', 'y']]}
     """
     match value:
-        case None | bool() | bytes() | ObjectId():
+        case None | bool() | ObjectId():
             return value
+        case bytes() | bytearray():
+            return bytes(value)
         case str():
-            return str(value)
+            return _text(value)
         case float() | np.floating():
             return float(value)
         case int():
@@ -43,7 +46,7 @@ def clean(value: Any) -> Any:
             utc = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
             return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
         case Mapping():
-            return {str(k): clean(v) for k, v in value.items()}
+            return {_text(str(k)).replace("\0", "\\0"): clean(v) for k, v in value.items()}  # BSON ends a key at \0
         case list() | tuple():
             return [clean(v) for v in value]
         case set() | frozenset():
@@ -52,6 +55,11 @@ def clean(value: Any) -> Any:
             return clean(value.tolist())
         case _:
             return str(value)
+
+
+def _text(value: str) -> str:
+    """The string with half surrogate pairs, which UTF-8 has not, escaped: file names of another encoding have them."""
+    return str(value) if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
 def stable_id(*parts: str | bytes) -> ObjectId:
@@ -75,12 +83,63 @@ def source_id(base_dir: str, path: str, content: bytes) -> ObjectId:
     return stable_id("source", base_dir, path, content)
 
 
-def artifact_id(uuid: str, name: str, sha256: str) -> ObjectId:
-    return stable_id("artifact", uuid, name, sha256)
+def artifact_id(sha256: str) -> ObjectId:
+    return stable_id("artifact", sha256)
 
 
 def metric_id(uuid: str, name: str) -> ObjectId:
     return stable_id("metric", uuid, name)
+
+
+class State(NamedTuple):
+    """What tells whether two stores have a run in the same state without reading all of it: every change of a run
+    changes one of the TELLING fields, a metric or a longer log by the heartbeat that comes with it."""
+
+    id: int
+    revision: int
+    telling: dict[str, Any]
+
+    def equals(self, other: State) -> bool:
+        ours, theirs = _comparable(self.telling), _comparable(other.telling)
+        return self.revision == other.revision and (ours == theirs or _dump(ours) == _dump(theirs))
+
+
+def _comparable(telling: Mapping[str, Any]) -> dict[str, Any]:
+    artifacts = sorted((a["name"], str(a["file_id"])) for a in telling["artifacts"])
+    return {name: telling.get(name) for name in TELLING} | {"artifacts": artifacts}
+
+
+def _dump(values: Mapping[str, Any]) -> str:
+    return json_util.dumps(values, sort_keys=True)  # in which a NaN equals another
+
+
+def state(run: RunCopy) -> State:
+    """A copy's, as the store has it that it was read from."""
+    artifacts = [
+        {"name": name, "file_id": artifact_id(hashlib.sha256(content).hexdigest())}
+        for name, content in run.artifacts.items()
+    ]
+    return State(run.number, run.revision, run.document | {"artifacts": artifacts})
+
+
+def apart(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A run document without what each store makes itself."""
+    info = {name: value for name, value in document["info"].items() if name != "metrics"}
+    info["msabench"] = {name: value for name, value in info["msabench"].items() if name != "revision"}
+    kept = {name: value for name, value in document.items() if name not in ("_id", "artifacts")}
+    if kept.get("stop_time", "") is None:  # a resumed run's: one store says None, another nothing
+        del kept["stop_time"]
+    return {**kept, "info": info}
+
+
+def renumbered(document: Mapping[str, Any], number: int, own: int) -> dict[str, Any]:
+    """The document of a run that was `number` and is `own` here: info.msabench.former_id is the number under which
+    it was trained, where that is another."""
+    ours = dict(document["info"]["msabench"])
+    former = ours.pop("former_id", number)
+    if former != own:
+        ours["former_id"] = former
+    return {**document, "info": {**document["info"], "msabench": ours}}
 
 
 def no_run(url: str, run_id: int) -> StoreError:
@@ -104,6 +163,13 @@ def failed(status: str, trace: list[str]) -> dict[str, Any]:
 def silent_since() -> datetime:
     """A RUNNING run whose last sign of life is older than this is dead."""
     return now() - timedelta(seconds=SILENT_AFTER)
+
+
+def check_seen(seen: Sequence[RunRecord], stored: Sequence[RunRecord]) -> None:
+    """Raises RunTaken unless the runs of a key are still as someone saw them."""
+    before, after = ([(run.uuid, run.status, run.heartbeat) for run in runs] for runs in (seen, stored))
+    if before != after:
+        raise RunTaken("another process has just changed a run of this identity. Look at it again.")
 
 
 def check_filters(equal: Mapping[str, Any]) -> None:

@@ -9,24 +9,25 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gridfs
 import pymongo
 from bson import ObjectId
-from gridfs.errors import FileExists
+from gridfs.errors import CorruptGridFile, FileExists, NoFile
 from pymongo import errors
 
 from msabench.errors import StoreError, UsageError
-from msabench.store import documents, redact
-from msabench.store.documents import clean
-from msabench.store.protocol import Point, RunRecord
+from msabench.store import curves, documents, redact
+from msabench.store.documents import TELLING, State, clean
+from msabench.store.protocol import Point, RunCopy, RunRecord
 
 PATIENCE_MS = 3000  # to find a server; an operation on one that was found may take ten times as long
 LONGEST_LOG = 4_000_000  # characters; a document holds 16 MB, a longer log becomes a file, its end stays
 HEAVY = {"captured_out": 0, "experiment": 0, "host": 0, "meta": 0, "resources": 0, "artifacts": 0}
+LIGHT = {**HEAVY, "info.msabench.data.scales": 0}  # what `find` reads
 
 
 class MongoRunStore:
@@ -39,27 +40,54 @@ class MongoRunStore:
         self.url = redact(url)
         with self._guard():
             self.client = client if client is not None else connect(url)
+            self.ping()
             database = self.client.get_default_database("sacred")
-            self.client.admin.command("ping")
             self.runs, self.points, self.counters = database["runs"], database["metrics"], database["msabench_counters"]
             self.fs = gridfs.GridFS(database)
             self.files, self.chunks = database["fs.files"], database["fs.chunks"]
+        self._has_indexes = False
+        self._sources: dict[ObjectId, bytes] = {}  # read by `copy`: runs share them
+
+    def ping(self) -> None:
+        """Raises StoreError when the server does not answer."""
+        with self._guard():
+            self.client.admin.command("ping")
+
+    def _make_indexes(self) -> None:
+        """With the first run, not the first look: who only reads may not be allowed to."""
+        if not self._has_indexes:
             self.runs.create_index("info.msabench.uuid", unique=True, sparse=True)
             self.runs.create_index("info.msabench.key", sparse=True)
+            self.runs.create_index("artifacts.file_id", sparse=True)
             self.points.create_index("run_id")
+            self.points.create_index("name")
+            self._has_indexes = True
 
     # ---- writing
 
-    def begin(self, document: Mapping[str, Any], sources: Mapping[str, bytes] | None = None) -> int:
+    def begin(
+        self,
+        document: Mapping[str, Any],
+        sources: Mapping[str, bytes] | None = None,
+        *,
+        seen: Sequence[RunRecord] | None = None,
+    ) -> int:
+        if seen is not None:  # a look, not a lock: who may train is decided in the local store
+            documents.check_seen(seen, self.find(key=document["info"]["msabench"]["key"]))
         return self.receive(document, sources or {}, wanted=None)
 
     def receive(self, document: Mapping[str, Any], sources: Mapping[str, bytes], wanted: int | None) -> int:
         """`begin` that gives the id `wanted`, unless some run has or had it."""
+        sources = clean(sources)
         document = documents.with_sources(document, sources)
         base = str(document["experiment"].get("base_dir", ""))
         with self._guard():
-            for path, content in sources.items():
-                self._put(documents.source_id(base, path, content), f"{base}/{path}", content)
+            self._make_indexes()
+            files = {documents.source_id(base, path, content): (path, content) for path, content in sources.items()}
+            there = {file["_id"] for file in self.files.find({"_id": {"$in": list(files)}}, {"_id": 1})}
+            for file_id in files.keys() - there:  # runs share most of them: they are asked for at once
+                path, content = files[file_id]
+                self._put(file_id, f"{base}/{path}", content)
             log = document.get("captured_out", "")
             document |= {"captured_out": "", "artifacts": []}
             document["info"].pop("metrics", None)
@@ -91,11 +119,23 @@ class MongoRunStore:
         assert counter is not None  # made above
         return counter["last"]
 
-    def update(self, run_id: int, changes: Mapping[str, Any]) -> None:
+    def restart(self, run_id: int, keep: Collection[ObjectId]) -> None:
+        """Makes a run one that is still being sent: without metrics, and without the artifacts that are not in
+        `keep` (ids of files)."""
+        with self._guard():
+            artifacts = self._get(run_id, {"artifacts": 1})["artifacts"]
+            kept = [a for a in artifacts if a["file_id"] in keep]
+            self._set(run_id, {"status": "RUNNING", "info.msabench.revision": 0, "artifacts": kept})
+            self._forget(a["file_id"] for a in artifacts if a not in kept)
+            self.points.delete_many({"run_id": run_id})
+
+    def update(self, run_id: int, changes: Mapping[str, Any], *, seen: Sequence[RunRecord] | None = None) -> None:
         values: dict[str, Any] = clean(changes)
+        if seen is not None:
+            documents.check_seen(seen, self.find(key=self.load(run_id).key))
         with self._guard():
             if "info" in values:
-                values["info"] |= self._metric_list(run_id)
+                values["info"] |= curves.listed(self.points, run_id)
             if len(values.get("captured_out", "")) > LONGEST_LOG:
                 values["captured_out"] = self._put_log(run_id, values["captured_out"])
             self._set(run_id, values)
@@ -106,36 +146,19 @@ class MongoRunStore:
         now = documents.now()
         with self._guard():
             uuid = self._get(run_id, {"info.msabench.uuid": 1})["info"]["msabench"]["uuid"]
-            ids = {name: documents.metric_id(uuid, name) for name in {p.name for p in points}}
-            stored = {d["name"]: d for d in self.points.find({"_id": {"$in": list(ids.values())}})}
-            writes = []
-            for name, metric_id in ids.items():
-                old = stored.get(name, {"steps": [], "values": [], "timestamps": []})
-                columns = zip(old["values"], old["timestamps"], strict=True)
-                merged = dict(zip(old["steps"], columns, strict=True))
-                merged |= {p.step: (float(p.value), clean(p.time or now)) for p in points if p.name == name}
-                steps = sorted(merged)
-                values, times = ([merged[step][i] for step in steps] for i in (0, 1))
-                metric = {"run_id": run_id, "name": name, "steps": steps, "values": values, "timestamps": times}
-                # UpdateMany, not One: mongomock 4.3 does not take the arguments that pymongo 4.20 gives to the others
-                writes.append(pymongo.UpdateMany({"_id": metric_id}, {"$set": metric}, upsert=True))
-            self.points.bulk_write(writes, ordered=False)
-            changes: dict[str, Any] = {"heartbeat": now}
-            if ids.keys() - stored.keys():
-                changes["info.metrics"] = self._metric_list(run_id)["metrics"]
-            self._set(run_id, changes)
+            new = curves.write(self.points, run_id, uuid, points, now)
+            more = {"info.metrics": curves.listed(self.points, run_id)["metrics"]} if new else {}
+            self._set(run_id, {"heartbeat": now, **more})
 
     def add_artifact(self, run_id: int, name: str, content: bytes) -> None:
+        name = clean(name)
         with self._guard():
-            run = self._get(run_id, {"info.msabench.uuid": 1, "artifacts": 1})
-            uuid = run["info"]["msabench"]["uuid"]
-            file_id = documents.artifact_id(uuid, name, hashlib.sha256(content).hexdigest())
+            artifacts = self._get(run_id, {"artifacts": 1})["artifacts"]
+            file_id = documents.artifact_id(hashlib.sha256(content).hexdigest())
             self._put(file_id, f"artifact://{self.runs.name}/{run_id}/{name}", content)
-            others = [a for a in run["artifacts"] if a["name"] != name]
-            replaced = [a["file_id"] for a in run["artifacts"] if a["name"] == name and a["file_id"] != file_id]
+            others = [a for a in artifacts if a["name"] != name]
             self._set(run_id, {"artifacts": [*others, {"name": name, "file_id": file_id}]})
-            for old in replaced:
-                self.fs.delete(old)
+            self._forget(a["file_id"] for a in artifacts if a["name"] == name and a["file_id"] != file_id)
 
     def finish(self, run_id: int, result: Mapping[str, Any]) -> None:
         self.update(run_id, documents.finished(result))
@@ -149,9 +172,10 @@ class MongoRunStore:
             self._new_id(None)  # its number stays taken
             self.points.delete_many({"run_id": run_id})
             log = self.fs.find_one({"filename": self._log_name(run_id)})
-            for file_id in [a["file_id"] for a in run["artifacts"]] + ([log._id] if log else []):
-                self.fs.delete(file_id)  # sources stay: other runs share them
             self.runs.delete_one({"_id": run_id})
+            self._forget(a["file_id"] for a in run["artifacts"])  # sources stay: other runs share them
+            if log:
+                self.fs.delete(log._id)
 
     # ---- reading
 
@@ -166,7 +190,7 @@ class MongoRunStore:
         query: dict[str, Any] = {"info.msabench": {"$exists": True}}
         query |= {fields[name]: value for name, value in equal.items() if name != "status"}  # a dead run's is stale
         with self._guard():
-            found = self.runs.find(query, HEAVY).sort("_id", 1)
+            found = self.runs.find(query, LIGHT).sort("_id", 1)
             records = [documents.to_record(document) for document in found]
         return [r for r in records if r.status == equal["status"]] if "status" in equal else records
 
@@ -185,8 +209,12 @@ class MongoRunStore:
     def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
         with self._guard():
             self._get(run_id, {"_id": 1})
-            curves = self.points.find({"run_id": run_id}).sort("name", 1)
-            return {c["name"]: sorted(zip(c["steps"], c["values"], strict=True)) for c in curves}
+            return {m["name"]: curves.read(m) for m in self.points.find({"run_id": run_id}).sort("name", 1)}
+
+    def curves(self, name: str) -> dict[int, list[tuple[int, float]]]:
+        with self._guard():
+            found = self.points.find({"name": name}, {"run_id": 1, "steps": 1, "values": 1})
+            return {metric["run_id"]: curves.read(metric) for metric in found}
 
     def artifacts(self, run_id: int) -> list[str]:
         with self._guard():
@@ -195,23 +223,40 @@ class MongoRunStore:
     def artifact(self, run_id: int, name: str) -> bytes:
         with self._guard():
             stored = {a["name"]: a["file_id"] for a in self._get(run_id, {"artifacts": 1})["artifacts"]}
-            if name not in stored:
+            if clean(name) not in stored:
                 raise documents.no_artifact(self.url, run_id, name, sorted(stored))
-            return self.fs.get(stored[name]).read()
+            return self.fs.get(stored[clean(name)]).read()
 
-    def locate(self, uuid: str) -> tuple[int, int] | None:
-        """The id that a run has here, and the revision up to which a local store has sent it."""
+    def copy(self, run_id: int) -> RunCopy:
         with self._guard():
-            fields = {"info.msabench.revision": 1}
-            run = self.runs.find_one({"info.msabench.uuid": uuid}, fields)
-        return (run["_id"], run["info"]["msabench"].get("revision", 0)) if run else None
+            while True:
+                document = self.document(run_id)
+                revision = _revision(document)
+                sources = {path: self._source(run_id, path, file) for path, file in document["experiment"]["sources"]}
+                artifacts = {a["name"]: self._file(run_id, a["name"], a["file_id"]) for a in document["artifacts"]}
+                points = [
+                    Point(curve["name"], *point)
+                    for curve in self.points.find({"run_id": run_id})
+                    for point in zip(curve["steps"], curve["values"], curve["timestamps"], strict=True)
+                ]
+                points.sort(key=lambda p: (p.step, p.name))
+                # a finished run that another machine sends anew meanwhile is read again; a running one never rests
+                if document["status"] == "RUNNING" or _revision(self._get(run_id, {"info": 1})) == revision:
+                    return RunCopy(run_id, revision, documents.apart(document), points, sources, artifacts)
 
-    def revisions(self) -> dict[str, int]:
-        """The revision by uuid of every run."""
+    def locate(self, uuid: str) -> State | None:
+        """The state in which a run is here."""
+        return self._states({"info.msabench.uuid": uuid}).get(uuid)
+
+    def states(self) -> dict[str, State]:
+        """By uuid. Revision 0: a local store has begun to send the run, not all of it has come."""
+        return self._states({"info.msabench": {"$exists": True}})
+
+    def _states(self, query: Mapping[str, Any]) -> dict[str, State]:
+        fields = dict.fromkeys((*TELLING, "info.msabench.uuid", "info.msabench.revision"), 1)
         with self._guard():
-            fields = {"info.msabench.uuid": 1, "info.msabench.revision": 1}
-            ours = [run["info"]["msabench"] for run in self.runs.find({"info.msabench": {"$exists": True}}, fields)]
-        return {run["uuid"]: run.get("revision", 0) for run in ours}
+            found = list(self.runs.find(query, fields).sort("_id", 1))
+        return {run["info"]["msabench"]["uuid"]: State(run["_id"], _revision(run), run) for run in found}
 
     def close(self) -> None:
         self.client.close()
@@ -228,11 +273,23 @@ class MongoRunStore:
         if not self.runs.update_one({"_id": run_id}, {"$set": changes}).matched_count:
             raise documents.no_run(self.url, run_id)
 
-    def _metric_list(self, run_id: int) -> dict[str, list[dict[str, str]]]:
-        """info.metrics, through which Omniboard finds a run's curves."""
-        found = self.points.find({"run_id": run_id}, {"name": 1}).sort("name", 1)
-        metrics = [{"name": metric["name"], "id": str(metric["_id"])} for metric in found]
-        return {"metrics": metrics} if metrics else {}
+    def _source(self, run_id: int, path: str, file_id: ObjectId) -> bytes:
+        if file_id not in self._sources:
+            self._sources[file_id] = self._file(run_id, path, file_id)
+        return self._sources[file_id]
+
+    def _file(self, run_id: int, name: str, file_id: ObjectId) -> bytes:
+        try:
+            file = self.fs.get(file_id)
+            content, metadata = file.read(), file.metadata or {}
+        except (NoFile, CorruptGridFile):
+            content, metadata = b"", {}
+        if hashlib.sha256(content).hexdigest() != metadata.get("sha256"):
+            raise StoreError(
+                f"{self.url}: run {run_id}'s file {name!r} is missing or damaged there. "
+                "Delete the run there, and sync again from a machine that has it."
+            )
+        return content
 
     def _put(self, file_id: ObjectId, name: str, content: bytes) -> None:
         """A file, once; a half-written one of an earlier attempt is replaced."""
@@ -245,6 +302,12 @@ class MongoRunStore:
             self.fs.put(content, _id=file_id, filename=name, content_type=kind, metadata={"sha256": sha256})
         except FileExists:
             return  # another process stored the same content meanwhile
+
+    def _forget(self, artifacts: Iterable[ObjectId]) -> None:
+        """Deletes files that no run has any more: runs share those of equal content."""
+        for file_id in artifacts:
+            if self.runs.find_one({"artifacts.file_id": file_id}, {"_id": 1}) is None:
+                self.fs.delete(file_id)
 
     def _put_log(self, run_id: int, text: str) -> str:
         """Stores a long log as a file; what the document keeps of it."""
@@ -263,6 +326,10 @@ class MongoRunStore:
         try:
             yield
         except errors.OperationFailure as error:
+            each = (error.details or {}).get("writeErrors", ())  # of a bulk
+            if 14031 in (error.code, *(write.get("code") for write in each)):  # OutOfDiskSpace
+                full = "MongoDB's disk is full, so it takes no more runs. Free some space there"
+                raise StoreError(f"{self.url}: {full}; runs are safe in the local store.") from None
             if error.code in (13, 18, 8000):  # Unauthorized, AuthenticationFailed, Atlas' own
                 refused = "MongoDB refuses this user or password, or the user may not read and write this database"
                 raise StoreError(f"{self.url}: {refused}. Check the address, and authSource=admin.") from None
@@ -285,12 +352,17 @@ def connect(url: str) -> pymongo.MongoClient:
             connectTimeoutMS=PATIENCE_MS,
             socketTimeoutMS=10 * PATIENCE_MS,
             appname="msabench",
+            journal=True,  # a write is on the server's disk when it is confirmed: its crash takes none of them back
         )
     except (errors.ConfigurationError, errors.InvalidURI, ValueError):  # the message may quote the password
         raise UsageError(
             f"--store {redact(url)}: this is not a MongoDB address. "
             "Expected mongodb://user:password@host:27017/database, with %40 for an @ in the password."
         ) from None
+
+
+def _revision(document: Mapping[str, Any]) -> int:
+    return document["info"]["msabench"].get("revision", 1)  # 1: begun here, by no local store
 
 
 def _short(error: Exception) -> str:

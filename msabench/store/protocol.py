@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -45,6 +45,18 @@ class Point:
     time: datetime | None = None  # None: now
 
 
+@dataclass(frozen=True)
+class RunCopy:
+    """All of one run, apart from any store."""
+
+    number: int  # its id where it was read
+    revision: int  # counts its changes, on whichever machine they were made
+    document: dict[str, Any]  # Sacred's, without what a store makes itself: _id, artifacts, info.metrics
+    points: list[Point]  # with their times, in order of steps and names
+    sources: dict[str, bytes]  # by path, in the document's order
+    artifacts: dict[str, bytes]  # by name
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A document's nested fields as one level.
 
@@ -66,15 +78,23 @@ class RunStore(Protocol):
 
     url: str  # shown to users; never with a password
 
-    def begin(self, document: Mapping[str, Any], sources: Mapping[str, bytes] | None = None) -> int:
+    def begin(
+        self,
+        document: Mapping[str, Any],
+        sources: Mapping[str, bytes] | None = None,
+        *,
+        seen: Sequence[RunRecord] | None = None,
+    ) -> int:
         """Stores a new run and returns its id, never used before.
 
         document: Sacred's run document without _id, with {uuid, key, setting, ...} in info.msabench.
         sources: content of source files by their path relative to experiment.base_dir.
+        seen: the runs of the same key on which the caller decided. Raises RunTaken, and stores nothing, when they are
+        no longer so: of several processes that decide at once, one begins.
         """
 
-    def update(self, run_id: int, changes: Mapping[str, Any]) -> None:
-        """Sets top-level fields of a run's document: heartbeat, captured_out, info, ..."""
+    def update(self, run_id: int, changes: Mapping[str, Any], *, seen: Sequence[RunRecord] | None = None) -> None:
+        """Sets top-level fields of a run's document: heartbeat, captured_out, info, ... `seen`: as for `begin`."""
 
     def log_metrics(self, run_id: int, points: list[Point]) -> None:
         """Durable when it returns; the same (name, step) twice keeps the last value."""
@@ -89,7 +109,10 @@ class RunStore(Protocol):
         """FAILED or INTERRUPTED, with the lines that say why."""
 
     def find(self, **equal: Any) -> list[RunRecord]:
-        """Runs whose status, model, dataset, seed or key equal the given values, oldest first."""
+        """Runs whose status, model, dataset, seed or key equal the given values, oldest first.
+
+        Without data.scales, which are half of a run's document and only `load` reads.
+        """
 
     def load(self, run_id: int) -> RunRecord:
         """Raises StoreError when there is no such run."""
@@ -100,11 +123,17 @@ class RunStore(Protocol):
     def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
         """(step, value) by metric name, in order of steps."""
 
+    def curves(self, name: str) -> dict[int, list[tuple[int, float]]]:
+        """(step, value) of one metric by run, for all runs that have it, in order of steps."""
+
     def artifacts(self, run_id: int) -> list[str]:
         """Names, in alphabetical order."""
 
     def artifact(self, run_id: int, name: str) -> bytes:
         """A file's content."""
+
+    def copy(self, run_id: int) -> RunCopy:
+        """A run in one consistent state, to be stored elsewhere."""
 
     def delete(self, run_id: int) -> None:
         """Removes a run with its metrics and files; its id is never given again."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from msabench.store import documents
-from msabench.store.protocol import Point, RunStore
+from msabench.store.protocol import Point, RunRecord, RunStore
 
 FORMAT = "MongoObserver-0.7.0"  # of the document, as its readers know it
 log = logging.getLogger("msabench")
@@ -26,18 +26,31 @@ class RunRecorder:
 
     about: what goes to info.msabench; may be changed until the run ends.
     resumed: the id of an unfinished run to go on with, under its own number, log and curves.
+    seen: the runs of this identity on which that was decided. Sacred's run raises RunTaken at its start when they
+    have changed since.
     """
 
     priority = 30  # Sacred calls its observers in this order; its MongoObserver's
 
-    def __init__(self, store: RunStore, about: dict[str, Any], *, resumed: int | None = None) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        about: dict[str, Any],
+        *,
+        resumed: int | None = None,
+        seen: Sequence[RunRecord] | None = None,
+    ) -> None:
         self.store, self.about = store, about
         self.error: Exception | None = None  # why the run's end could not be stored: Sacred only prints it
-        self._id = resumed
-        self.resumed = resumed is not None
+        self.resumed, self._seen = resumed, seen
+        self._id: int | None = None  # also of a resumed run: until it has begun, it may be another process'
         self._log_before = ""
         self._sent: tuple[dict[str, Any], Any] | None = None  # Sacred's info and result, as last stored
         self._resources: list[list[str]] = []
+
+    @property
+    def begun(self) -> bool:
+        return self._id is not None
 
     @property
     def run_id(self) -> int:
@@ -67,11 +80,13 @@ class RunRecorder:
         _id: int | None,
     ) -> int:
         """Stores the run, or wakes the one that is resumed. Sacred's own id is not used: the store gives one."""
-        if self.resumed:
-            self._log_before = self.store.document(self.run_id)["captured_out"]
-            status = {"status": "RUNNING", "heartbeat": start_time, "stop_time": None, "fail_trace": []}
-            self.store.update(self.run_id, {**status, "host": host_info, "meta": meta_info, "info": self._with_about()})
-            return self.run_id
+        if self.resumed is not None:
+            self._log_before = self.store.document(self.resumed)["captured_out"]
+            changes = {"status": "RUNNING", "heartbeat": start_time, "stop_time": None, "fail_trace": []}
+            changes |= {"host": host_info, "meta": meta_info, "info": self._with_about()}
+            self.store.update(self.resumed, changes, seen=self._seen)
+            self._id = self.resumed
+            return self._id
         base = Path(ex_info["base_dir"])
         self._id = self.store.begin(
             {
@@ -90,6 +105,7 @@ class RunRecorder:
                 "heartbeat": None,
             },
             {str(path): (base / path).read_bytes() for path, _ in ex_info["sources"]},
+            seen=self._seen,
         )
         return self._id
 
@@ -142,6 +158,8 @@ class RunRecorder:
         return documents.clean({**(self._sent[0] if self._sent else {}), "msabench": self.about})
 
     def _end(self, changes: dict[str, Any]) -> None:
+        if not self.begun:  # what kept it from beginning reaches the caller
+            return
         try:
             self.store.update(self.run_id, {**changes, "info": self._with_about()})
         except Exception as error:  # Sacred would only log it

@@ -7,10 +7,11 @@ the local file says which runs are meant for which replica and how far it has co
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,14 @@ PAUSE = 1.0  # seconds between two sends, and before the first retry; doubles up
 LONGEST_PAUSE = 60.0
 
 
+def _print(line: str) -> None:
+    with suppress(OSError, ValueError):  # whoever read the lines is gone: train on
+        print(line, file=sys.stderr)
+
+
 class ReplicatingStore(SqliteRunStore):
-    """The local store at `path`; runs that begin here are also sent to `url`.
+    """The local store at `path`; runs that begin or go on here are also sent to `url`, and those that an earlier
+    process could not send. Runs that another living process is at are left to that process.
 
     say: gets one line when the server is lost, when it is back, and at the end when runs wait.
     """
@@ -36,32 +43,41 @@ class ReplicatingStore(SqliteRunStore):
         url: str,
         *,
         connect: Callable[[str], MongoRunStore] = MongoRunStore,
-        say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+        say: Callable[[str], None] = _print,
     ) -> None:
-        self.replica = redact(url)
+        self.replica: str = redact(url)
         self._address, self._connect, self._say = url, connect, say
         self._wake, self._closing = threading.Event(), threading.Event()
         self._remote: MongoRunStore | None = None
-        self._thread: threading.Thread | None = None
+        self._mine: dict[int, None] = {}  # the runs that this process sends, in this order
         super().__init__(path)
+        self._mine |= {id: None for id in self.waiting(self.replica) if self.load(id).status != "RUNNING"}
         self._thread = threading.Thread(target=self._replicate, name="msabench-replica", daemon=True)
         self._thread.start()
-        if self.waiting(self.replica):
+        if self._mine:
             self._wake.set()
 
-    def begin(self, document: Any, sources: Any = None) -> int:
-        run_id = super().begin(document, sources)
-        self.confirm(self.replica, run_id, 0)
+    def begin(self, *args: Any, **options: Any) -> int:
+        run_id = super().begin(*args, **options)
+        self._mine[run_id] = None
         self._wake.set()
         return run_id
+
+    def update(self, run_id: int, changes: Mapping[str, Any], **options: Any) -> None:
+        super().update(run_id, changes, **options)
+        if run_id not in self._mine:  # it began without --store, or was broken off before it was sent
+            self.promise(self.replica, run_id)
+            self._mine[run_id] = None
+            self._wake.set()
 
     def close(self, timeout: float = 10.0) -> None:
         """Sends what waits for at most `timeout` seconds, then says in one line what still does."""
         self._closing.set()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
-        left = len(self.waiting(self.replica))
+        self._thread.join(timeout)
+        if self._thread.is_alive():  # in the midst of a send: its connection ends with it
+            self._connections.pop((os.getpid(), self._thread.ident or 0), None)
+        left = len(self._unsent())
         if left:
             self._say(
                 f"{left} run{'s'[: left != 1]} not yet in MongoDB, safe in {self.path}. "
@@ -81,15 +97,16 @@ class ReplicatingStore(SqliteRunStore):
             self._wake.wait()
             self._wake.clear()
             try:
-                self._push_waiting()
+                self._send()
                 if lost:
                     self._say(f"{self.replica}: MongoDB is back, all runs are there")
                 pause, lost = PAUSE, False
             except Exception as error:  # a thread that ended here would lose the replica for good
-                if self._closing.is_set():
+                if self._closing.is_set() and lost:
                     return
-                if not lost:
-                    reason = str(error) if isinstance(error, MsabenchError) else f"{self.replica}: {error!r}"
+                if not lost and not self._closing.is_set():  # else the one line that close() says is enough
+                    known = isinstance(error, MsabenchError)
+                    reason = str(error) if known else f"{self.replica}: {redact(repr(error))}."
                     self._say(f"warning: {reason} Training goes on; sending is tried again.")
                 lost = True
                 self._wake.set()
@@ -98,10 +115,16 @@ class ReplicatingStore(SqliteRunStore):
                 return
             self._closing.wait(pause)
 
-    def _push_waiting(self) -> None:
-        waiting = self.waiting(self.replica)
-        if waiting and self._remote is None:
-            self._remote = self._connect(self._address)
-        for run_id in waiting:
-            if self._remote is not None:
+    def _send(self) -> None:
+        for run_id in self._unsent():
+            if self._remote is None:
+                self._remote = self._connect(self._address)
+            try:
                 push(self, self._remote, run_id)
+            except Exception:
+                self._mine[run_id] = self._mine.pop(run_id)  # a run that MongoDB refuses is no obstacle to the others
+                raise
+
+    def _unsent(self) -> list[int]:
+        waiting = set(self.waiting(self.replica))
+        return [run_id for run_id in list(self._mine) if run_id in waiting]

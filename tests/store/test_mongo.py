@@ -6,8 +6,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import bson
 import pymongo
 import pytest
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from run_stores import run_document
 
 from msabench.errors import StoreError, UsageError
@@ -58,6 +60,28 @@ def test_a_metric_of_many_steps_is_one_document(mongo_url: str) -> None:
         store.log_metrics(run_id, [Point("a", step, step / 2) for step in half])
     assert store.metrics(run_id) == {"a": [(step, step / 2) for step in range(10_000)]}
     assert store.points.count_documents({}) == 1
+
+
+def test_a_step_after_all_others_is_sent_without_them(mongo_url: str) -> None:
+    sent: list[bytes] = []
+
+    class Listener(CommandListener):
+        def started(self, event: CommandStartedEvent) -> None:
+            sent.append(bson.encode(event.command))
+
+        def succeeded(self, event: CommandSucceededEvent) -> None:
+            sent.append(bson.encode(event.reply))
+
+        def failed(self, event: CommandFailedEvent) -> None:
+            raise AssertionError(event.failure)
+
+    store = MongoRunStore(mongo_url, client=pymongo.MongoClient(mongo_url, event_listeners=[Listener()]))
+    run_id = store.begin(run_document())
+    store.log_metrics(run_id, [Point("a", step, 0.5) for step in range(2_000)])
+    sent.clear()
+    store.log_metrics(run_id, [Point("a", 2_000, 0.5)])
+    assert sum(map(len, sent)) < 5_000  # all 2,000 steps are 100 kB
+    store.close()
 
 
 def test_a_server_that_does_not_answer_is_named_in_time_and_without_its_password(

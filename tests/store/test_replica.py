@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from run_stores import Server, own_server, run_document
+from run_stores import Server, assert_equal, own_server, train
 
 from msabench.store import open_local, open_store, replica
 from msabench.store.mongo import MongoRunStore
-from msabench.store.protocol import Point
 from msabench.store.replica import ReplicatingStore
 from msabench.store.sqlite import SqliteRunStore
 from msabench.store.transfer import push, sync
@@ -31,33 +30,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server = own_server(tmp_path)
     yield server
     server.kill()
-
-
-def train(
-    store: SqliteRunStore, seed: int = 0, epochs: int = 3, between: Callable[[int], None] = lambda e: None
-) -> int:
-    run_id = store.begin(run_document(seed=seed), {"a.py": b"source"})
-    for epoch in range(1, epochs + 1):
-        store.log_metrics(run_id, [Point("valid.mae", epoch, 1 / epoch), Point("nan", epoch, float("nan"))])
-        between(epoch)
-    store.add_artifact(run_id, "predictions.csv", b"id,prediction\n")
-    store.update(run_id, {"captured_out": "a log"})
-    store.finish(run_id, {"test": {"mae": 0.7}, "epochs": epochs})
-    return run_id
-
-
-def assert_equal(local: SqliteRunStore, remote: MongoRunStore) -> None:
-    assert len(local.find()) == len(remote.find())
-    for uuid, run in {run.uuid: run for run in local.find()}.items():
-        found = remote.locate(uuid)
-        assert found is not None
-        theirs, ours = remote.document(found[0]), local.document(run.id)
-        del theirs["info"]["msabench"]["revision"]
-        assert {**theirs, "_id": 0} == {**ours, "_id": 0}
-        assert str(remote.metrics(found[0])) == str(local.metrics(run.id))  # as text: NaN equals itself
-        assert [remote.artifact(found[0], n) for n in local.artifacts(run.id)] == [
-            local.artifact(run.id, n) for n in local.artifacts(run.id)
-        ]
 
 
 def test_what_is_stored_locally_is_in_mongodb_when_the_store_is_closed(tmp_path: Path, mongo_url: str) -> None:
@@ -140,7 +112,7 @@ def test_sync_sends_what_is_missing_and_doing_it_again_changes_nothing(tmp_path:
     assert str(sync(local, mongo_url)).endswith("1 run sent, 0 already there")
     train(local, seed=1)
     local.update(first, {"status": "OVERWRITTEN"})
-    assert (sync(local, mongo_url).sent, sync(local, mongo_url).sent) == (2, 0)
+    assert (sync(local, mongo_url).moved, sync(local, mongo_url).moved) == (2, 0)
     assert_equal(local, remote)
     remote.delete(1)  # what is lost there comes again
     sync(local, mongo_url)

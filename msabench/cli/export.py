@@ -1,0 +1,116 @@
+"""`msabench export RUN… DIR/` and `msabench import DIR/`: runs as folders of readable files."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from msabench.cli.options import add_store
+from msabench.errors import UsageError
+
+EXPORT_HELP = """\
+examples:
+  python -m msabench export 7 backup/                 run 7 becomes backup/run-7/
+  python -m msabench export 1-5 9 backup/             those of the runs 1 to 5 that there are, and run 9
+  python -m msabench export 7 backup/ --weights       with its best.pt
+  python -m msabench export 7 backup/ --store mongodb://host/runs
+
+A run's folder holds run.json (Sacred's document), config.json, metrics.csv, log.txt, artifacts/ and sources/.
+`msabench import` reads it back.
+"""
+IMPORT_HELP = """\
+examples:
+  python -m msabench import backup/                   all runs in it
+  python -m msabench import backup/run-7/             one
+  python -m msabench import backup/ --results other/  into another store
+
+All runs of the folder come in, or none. A run that is here already is left alone, or brought up to date;
+one whose number is taken gets a new one.
+"""
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    out = commands.add_parser(
+        "export", help="write runs as folders of readable files", epilog=EXPORT_HELP, formatter_class=raw
+    )
+    out.add_argument("runs", metavar="RUN", nargs="+", help="numbers and ranges: 7 or 1-5")
+    out.add_argument("folder", metavar="DIR", type=Path, help="where the runs' folders go; made when absent")
+    out.add_argument("--weights", action="store_true", help="also the trained weights (best.pt)")
+    add_store(out)
+    out.set_defaults(handler=export)
+    back = commands.add_parser(
+        "import", help="read exported runs into the store", epilog=IMPORT_HELP, formatter_class=raw
+    )
+    back.add_argument("folder", metavar="DIR", type=Path, help="an exported run, or a folder of them")
+    back.add_argument("--results", metavar="DIR", type=Path, default=Path("results"), help="the store (./results)")
+    back.set_defaults(handler=import_)
+
+
+def export(args: argparse.Namespace) -> int:
+    from msabench.store import open_store
+    from msabench.store.folder import export
+
+    if re.fullmatch(r"[\d-]+", str(args.folder)):
+        words = " ".join([*args.runs, str(args.folder)])
+        raise UsageError(f"export {words}: expected a folder after the runs, as in  export {words} backup/")
+    check_numbers(args.runs)
+    store = open_store(args.store, args.results, read=True)
+    try:
+        ids = numbers(args.runs, [run.id for run in store.find()])
+        weights = args.results if args.weights else None
+        places = export(store, ids, args.folder, weights=weights, progress=sys.stderr.isatty())
+    finally:
+        store.close()
+    print(f"exported to {args.folder}: {', '.join(place.name for place in places)}")
+    without = [place.name for place in places if args.weights and not (place / "weights").exists()]
+    if without:
+        print(f"no weights below {args.results}: {', '.join(without)}")
+    return 0
+
+
+def import_(args: argparse.Namespace) -> int:
+    from msabench.store import open_local
+    from msabench.store.folder import check, import_
+
+    runs = check(args.folder, progress=sys.stderr.isatty())
+    store = open_local(args.results)
+    try:
+        done = import_(store, runs, args.results, progress=sys.stderr.isatty())
+    finally:
+        store.close()
+    came = f"{len(done.ids)} run{'s'[: len(done.ids) != 1]} imported"
+    numbers = f", as {', '.join(map(str, done.ids))}" if done.ids else ""
+    print(f"{store.url}: {came}{numbers}; {done.present} already there")
+    if done.differing:
+        print(
+            f"left as they are, because they were changed here and where they come from: "
+            f"{', '.join(f'run {run_id}' for run_id in done.differing)}. Delete those here that are not to count."
+        )
+    return int(bool(done.differing))
+
+
+def check_numbers(words: Iterable[str]) -> None:
+    for word in words:
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+        if not found or (found[2] and int(found[2]) < int(found[1])):
+            raise UsageError(f"export {word}: expected a run's number or a range, as in  export 7 1-5 backup/")
+
+
+def numbers(words: Iterable[str], known: Collection[int]) -> list[int]:
+    """Of a range, the runs that there are; a single number as it is.
+
+    >>> numbers(["7", "1-4", "2"], [1, 2, 7])
+    [7, 1, 2]
+    """
+    found: list[int] = []
+    for word in words:
+        first, dash, last = word.partition("-")
+        inside = [number for number in known if int(first) <= number <= int(last or first)]
+        if dash and not inside:
+            raise UsageError(f"there are no runs {word}.  (python -m msabench list runs)")
+        found += inside if dash else [int(first)]
+    return list(dict.fromkeys(found))
