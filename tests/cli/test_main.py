@@ -87,7 +87,7 @@ def test_help_comes_at_once_and_teaches_by_example(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["rum"], 2, "unknown command 'rum'. Did you mean 'run'?"),
+        (["runn"], 2, "unknown command 'runn'. Did you mean 'run'?"),
         (["list", "model"], 2, "unknown what 'model'. Did you mean 'models'?"),
         (["data", "inf"], 2, "Did you mean 'info'?"),
         (["run", "mcer", "mosi", "--text-mode", "thawed"], 2, "unknown --text-mode 'thawed'."),
