@@ -111,7 +111,8 @@ def _preset(model: str, name: str, dataset: str) -> Mapping[str, Any]:
 
 
 def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
-    return lambda record: store.metrics(record.id).get("valid.mae", [])
+    curves = store.curves("valid.mae")
+    return lambda record: curves.get(record.id, [])
 
 
 def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) -> list[RunRecord]:
