@@ -1,31 +1,28 @@
-"""One run as a Sacred experiment: who may run, what is stored, how it ends. The only file that imports sacred."""
+"""One run as a Sacred experiment: what is stored, how it ends. The only file that imports sacred."""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import logging
 import os
-import platform
 import re
 import shutil
 import signal
-import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from msabench import provenance
 from msabench.config import RunConfig
 from msabench.errors import RunTaken, StoreError
-from msabench.store.protocol import SILENT_AFTER, RunRecord, RunStore
+from msabench.lease import LOCK, UNFINISHED, busy, completed, only_here, take_over
+from msabench.store.protocol import RunRecord, RunStore
 from msabench.store.recorder import RunRecorder
 from msabench.train import matmul
 
@@ -40,10 +37,9 @@ if TYPE_CHECKING:
     from msabench.train.loop import Result
 
 log = logging.getLogger("msabench")
-LOCK = "lock"  # in a run's checkpoint folder; held by the process that trains it, let go when that dies
+OWNER = "run"  # in a run's checkpoint folder: the uuid of the run whose checkpoints these are
 LAST, BEST = "last.pt", "best.pt"  # what training leaves there: where to go on, and the weights that were scored
 DECIDES_DIGITS = ("host", "device", "device_name", "threads", "matmul")  # of an environment, beside its packages
-UNFINISHED = ("RUNNING", "INTERRUPTED", "FAILED")
 
 
 @dataclass(frozen=True)
@@ -90,12 +86,12 @@ def execute(
     """
     code = provenance.code_version(config.model)
     key = config.key(data.identity, f"{code} reproduces {reproduces}" if reproduces else code)
-    done = _completed(store, key)
+    done = completed(store, key)
     if done and not overwrite:
         return _skipped(done[-1])
     workdir = results_dir / "checkpoints" / key
-    with _only_here(workdir, store, key):
-        seen = _take_over(store, key)
+    with only_here(workdir, store, key):
+        seen = take_over(store, key)
         done = [run for run in seen if run.status == "COMPLETED"]  # another process may have finished it meanwhile
         if done and not overwrite:
             return _skipped(done[-1])
@@ -126,9 +122,9 @@ def execute(
         try:
             outcome = _run(config, recorder, body, key)
         except RunTaken:  # by a process with another results folder, which this lock does not keep out
-            newer = [run for run in _completed(store, key) if run.uuid not in {old.uuid for old in done}]
+            newer = [run for run in completed(store, key) if run.uuid not in {old.uuid for old in done}]
             if not newer:
-                raise StoreError(_busy(store, key)) from None
+                raise StoreError(busy(store, key)) from None
             return _skipped(newer[-1])
         if outcome.status == "completed":
             (workdir / LAST).unlink(missing_ok=True)  # now that the result is stored; best.pt is what inference loads
@@ -175,15 +171,21 @@ def _begin_or_resume(
     """The recorder of a new run, or with `resume` of the unfinished one; the folder holds what that one needs."""
     for left in workdir.glob(".*.pt.*"):  # a checkpoint that a killed process was writing
         left.unlink()
-    # To go on with: the newest, when it is unfinished; what was broken off before a completed one is history.
-    earlier = seen[-1] if seen and seen[-1].status in UNFINISHED else None
-    if earlier is not None and (workdir / LAST).is_file():
+    owner = (workdir / OWNER).read_text() if (workdir / LAST).is_file() and (workdir / OWNER).is_file() else None
+    # What was broken off before a completed one is history; what another results folder began is at another epoch.
+    open_runs = itertools.takewhile(lambda run: run.status in UNFINISHED, reversed(seen))
+    earlier = next((run for run in open_runs if run.uuid == owner), None)
+    if earlier is not None:
         if resume:
             about |= {"uuid": earlier.uuid, "notes": [*about["notes"], *_resumed(store, earlier, about["environment"])]}
             return RunRecorder(store, about, resumed=earlier.id, seen=seen)
         at = f" at epoch {epoch + 1}" if (epoch := _last_epoch(store, earlier)) else ""
         log.warning("starting anew; --resume would have gone on with run %d%s", earlier.id, at)
     _clear(workdir)
+    with (workdir / OWNER).open("w") as file:
+        file.write(about["uuid"])
+        file.flush()
+        os.fsync(file.fileno())  # a power cut must not leave checkpoints that nobody owns
     return RunRecorder(store, about, seen=seen)
 
 
@@ -297,88 +299,6 @@ def _signals_interrupt() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-# ---- who may run
-
-
-def _completed(store: RunStore, key: str) -> list[RunRecord]:
-    return store.find(key=key, status="COMPLETED")
-
-
-@contextmanager
-def _only_here(workdir: Path, store: RunStore, key: str) -> Iterator[None]:
-    """Holds the run's lock. Raises StoreError when another process does, or the folder cannot be written."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir) as file:
-            file.write(b"\0" * 65536)  # a full disk takes the name, but not the content
-            file.flush()
-        lock = FileLock(workdir / LOCK, timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise StoreError(_busy(store, key)) from None
-    except OSError as error:
-        raise StoreError(
-            f"{workdir} cannot be written ({error.strerror or error}), and checkpoints go there. "
-            "Free some space, or give another folder with --results."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _take_over(store: RunStore, key: str) -> list[RunRecord]:
-    """The runs of this identity, oldest first, those whose process is dead marked as interrupted.
-
-    This process holds the lock, but another one may train with another results folder, or on another host: there the
-    record speaks for it. Raises StoreError when it is alive, or takes over at this moment.
-    """
-    seen = store.find(key=key)
-    for run in seen:
-        if run.status == "RUNNING" and _alive(store, run):
-            raise StoreError(_busy(store, key))
-        if run.status in UNFINISHED and run.stopped is None:
-            stopped = {"status": "INTERRUPTED", "stop_time": run.heartbeat or run.started}
-            try:
-                store.update(run.id, stopped, seen=seen)
-            except RunTaken:
-                raise StoreError(_busy(store, key)) from None
-            return _take_over(store, key)
-    return seen
-
-
-def _alive(store: RunStore, run: RunRecord) -> bool:
-    """Whether a run with a fresh heartbeat has a process, other than this one. The heartbeat of a process that was
-    killed here stays fresh for a while, so on this host its process is asked for too."""
-    process = store.document(run.id)["info"]["msabench"].get("process")
-    if run.environment.get("host") != platform.node():
-        return True
-    if process is None or process == os.getpid():
-        return False
-    if os.name != "posix":  # os.kill(…, 0) would end it there
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
-
-
-def _busy(store: RunStore, key: str) -> str:
-    alive = store.find(key=key, status="RUNNING")
-    if not alive:
-        return f"another process has just begun this run (key {key}). Wait for it, or stop it first."
-    run, now = alive[-1], datetime.now(UTC)
-    ago = (now - (run.heartbeat or run.started or now)).total_seconds()
-    return (
-        f"run {run.id} is being trained by another process on {run.environment.get('host')} "
-        f"(last sign of life {ago:.0f} s ago). Wait for it, or stop it first; "
-        f"a process that is silent for {SILENT_AFTER:.0f} s counts as dead."
-    )
 
 
 def _mark_overwritten(store: RunStore, old: RunRecord, new: int) -> None:

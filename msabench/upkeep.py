@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from msabench.errors import StoreError
-from msabench.experiment import BEST, LAST, LOCK, UNFINISHED
+from msabench.experiment import BEST, LAST
+from msabench.lease import LOCK, UNFINISHED
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore

@@ -19,6 +19,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 from msabench import registry
 from msabench.config import RunConfig, TrainConfig
@@ -38,6 +39,9 @@ DATA: Any = SimpleNamespace(
     setting={"text_encoder": "minilm"},
     splits={"train": range(8), "valid": range(2), "test": range(2)},
 )
+
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def store(tmp_path: Path) -> SqliteRunStore:
 
 def run(store: SqliteRunStore, train: Any, seed: int = 0, folder: Path | None = None, **options: Any) -> Outcome:
     config = RunConfig("fake", "mosi-sim", "paper", seed, TrainConfig())
-    options |= {"store": store, "results_dir": folder or store.path.parent, "device": "cpu", "progress": False}
+    options |= {"store": store, "results_dir": folder or store.path.parent, "device": CPU, "progress": False}
     with mock.patch.object(registry, "get", return_value=SimpleNamespace(model=Training)):
         return execute(config, DATA, train=train, **options)
 
@@ -284,6 +288,17 @@ def test_a_run_that_another_process_finishes_at_this_moment_is_skipped(store: Sq
     assert len(store.find()) == 1
 
 
+def test_a_run_goes_on_from_its_own_checkpoint_not_from_that_of_a_run_of_another_folder(
+    store: SqliteRunStore, tmp_path: Path
+) -> None:
+    first = run(store, Training(lambda epoch: "stop" if epoch == 2 else None), folder=tmp_path / "a")
+    second = run(store, Training(lambda epoch: "stop"), folder=tmp_path / "b")
+    third = run(store, training := Training(), folder=tmp_path / "a", resume=True)
+    assert (third.run_id, training.epochs) == (first.run_id, [3])
+    assert [step for step, _ in store.metrics(first.run_id)["valid.mae"]] == [1, 2, 3]
+    assert [(r.id, r.status) for r in store.find()] == [(first.run_id, "COMPLETED"), (second.run_id, "INTERRUPTED")]
+
+
 def test_a_run_that_goes_on_where_its_digits_may_differ_says_so_for_good(
     store: SqliteRunStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -342,7 +357,7 @@ def test_what_a_kill_left_of_a_checkpoint_is_removed_when_the_run_goes_on(store:
     for name in (".last.pt.a1b2", ".best.pt.c3d4", "best.pt"):
         (checkpoints(store, first) / name).write_text("")
     run(store, Training(), resume=True)
-    assert {path.name for path in checkpoints(store, first).iterdir()} - {"lock"} == {"best.pt"}
+    assert {path.name for path in checkpoints(store, first).iterdir()} - {"lock", "run"} == {"best.pt"}
 
 
 def test_a_completed_run_says_where_its_weights_are_and_an_overwritten_one_no_longer(store: SqliteRunStore) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from run_stores import run_document
 
-from msabench.errors import StoreError, UsageError
+from msabench.errors import RunTaken, StoreError, UsageError
 from msabench.store import open_store
 from msabench.store.protocol import Point
 from msabench.store.sqlite import SqliteRunStore
@@ -117,7 +117,10 @@ def test_ten_thousand_runs_are_found_within_a_second(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_named_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs.db").write_bytes(b"this is not a database" * 100)
-    with pytest.raises(StoreError, match=r"runs\.db: the run store is damaged \(file is not a database\)\. Save .* doctor --repair --results "):
+    with pytest.raises(
+        StoreError,
+        match=r"runs\.db: the run store is damaged \(file is not a database\)\. Save .* doctor --repair --results ",
+    ):
         open_store(None, tmp_path)
 
 
@@ -254,3 +257,15 @@ def test_an_address_of_another_database_is_wrong_usage_and_shows_no_password(tmp
     with pytest.raises(UsageError, match="expected mongodb://") as error:
         open_store(address, tmp_path)
     assert "secret" not in str(error.value)
+
+
+def test_of_eight_that_begin_the_same_run_at_once_one_does(tmp_path: Path) -> None:
+    def begin(number: int) -> bool:
+        try:
+            SqliteRunStore(tmp_path / "runs.db").begin(run_document(), seen=[])
+        except RunTaken:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(begin, range(8))) == 1
