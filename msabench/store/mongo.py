@@ -24,7 +24,7 @@ from msabench.store import curves, documents, redact
 from msabench.store.documents import TELLING, State, clean
 from msabench.store.protocol import Point, RunCopy, RunRecord
 
-PATIENCE_MS = 3000  # to find a server; an operation on one that was found may take ten times as long
+PATIENCE_MS = 8000  # to find a server that takes 5 s for each answer; an operation may take five times as long
 LONGEST_LOG = 4_000_000  # characters; a document holds 16 MB, a longer log becomes a file, its end stays
 HEAVY = {"captured_out": 0, "experiment": 0, "host": 0, "meta": 0, "resources": 0, "artifacts": 0}
 LIGHT = {**HEAVY, "info.msabench.data.scales": 0}  # what `find` reads
@@ -350,7 +350,7 @@ def connect(url: str) -> pymongo.MongoClient:
             url,
             serverSelectionTimeoutMS=PATIENCE_MS,
             connectTimeoutMS=PATIENCE_MS,
-            socketTimeoutMS=10 * PATIENCE_MS,
+            socketTimeoutMS=5 * PATIENCE_MS,
             appname="msabench",
             journal=True,  # a write is on the server's disk when it is confirmed: its crash takes none of them back
         )

@@ -42,11 +42,10 @@ class ReplicatingStore(SqliteRunStore):
         path: Path,
         url: str,
         *,
-        connect: Callable[[str], MongoRunStore] = MongoRunStore,
         say: Callable[[str], None] = _print,
     ) -> None:
         self.replica: str = redact(url)
-        self._address, self._connect, self._say = url, connect, say
+        self._address, self._say, self._lost = url, say, False
         self._wake, self._closing = threading.Event(), threading.Event()
         self._remote: MongoRunStore | None = None
         self._mine: dict[int, None] = {}  # the runs that this process sends, in this order
@@ -71,10 +70,11 @@ class ReplicatingStore(SqliteRunStore):
             self._wake.set()
 
     def close(self, timeout: float = 10.0) -> None:
-        """Sends what waits for at most `timeout` seconds, then says in one line what still does."""
+        """Sends what waits for at most `timeout` seconds, then says in one line what still does. A server that is
+        down gets a third of the time to come back."""
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout)
+        self._thread.join(timeout / 3 if self._lost else timeout)
         if self._thread.is_alive():  # in the midst of a send: its connection ends with it
             self._connections.pop((os.getpid(), self._thread.ident or 0), None)
         left = len(self._unsent())
@@ -92,23 +92,23 @@ class ReplicatingStore(SqliteRunStore):
         self._wake.set()
 
     def _replicate(self) -> None:
-        pause, lost = PAUSE, False
+        pause = PAUSE
         while True:
             self._wake.wait()
             self._wake.clear()
             try:
                 self._send()
-                if lost:
+                if self._lost:
                     self._say(f"{self.replica}: MongoDB is back, all runs are there")
-                pause, lost = PAUSE, False
+                pause, self._lost = PAUSE, False
             except Exception as error:  # a thread that ended here would lose the replica for good
-                if self._closing.is_set() and lost:
+                if self._closing.is_set() and self._lost:
                     return
-                if not lost and not self._closing.is_set():  # else the one line that close() says is enough
+                if not self._lost and not self._closing.is_set():  # else the one line that close() says is enough
                     known = isinstance(error, MsabenchError)
                     reason = str(error) if known else f"{self.replica}: {redact(repr(error))}."
                     self._say(f"warning: {reason} Training goes on; sending is tried again.")
-                lost = True
+                self._lost = True
                 self._wake.set()
                 pause = min(2 * pause, LONGEST_PAUSE)
             if self._closing.is_set() and not self._wake.is_set():
@@ -118,7 +118,7 @@ class ReplicatingStore(SqliteRunStore):
     def _send(self) -> None:
         for run_id in self._unsent():
             if self._remote is None:
-                self._remote = self._connect(self._address)
+                self._remote = MongoRunStore(self._address)
             try:
                 push(self, self._remote, run_id)
             except Exception:
