@@ -349,7 +349,7 @@ def connect(url: str) -> pymongo.MongoClient:
         return pymongo.MongoClient(
             url,
             serverSelectionTimeoutMS=PATIENCE_MS,
-            connectTimeoutMS=PATIENCE_MS,
+            connectTimeoutMS=5 * PATIENCE_MS,  # the driver's own pings': a late one breaks off what is being read
             socketTimeoutMS=5 * PATIENCE_MS,
             appname="msabench",
             journal=True,  # a write is on the server's disk when it is confirmed: its crash takes none of them back
