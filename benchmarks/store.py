@@ -4,7 +4,8 @@
     python benchmarks/store.py overhead [--repeats 7]   writing: ms per epoch and per run, bytes per run
 
 MongoDB is the server at $MSABENCH_TEST_MONGO, in a database of its own that is dropped at the end, or secantusdb (a
-beta, slower than MongoDB) where that is installed. All columns are measured in one process, in turn: read the ratios.
+beta, slower than MongoDB) where that is installed. All are measured in one process, in turn: read the ratios. An
+epoch is on disk before the next one with SQLite and with MLflow; FileStorageObserver writes every 10 s, unsynced.
 """
 
 from __future__ import annotations
@@ -69,13 +70,7 @@ def about(key: str, dataset: str, environment: dict[str, Any]) -> dict[str, Any]
     return {
         "uuid": str(uuid.uuid4()),
         "key": key,
-        "setting": {
-            "text_encoder": "minilm",
-            "text_mode": "finetune",
-            "max_tokens": 50,
-            "alignment": "unaligned",
-            "modalities": ["text", "audio", "visual"],
-        },
+        "setting": {"text_encoder": "minilm", "alignment": "unaligned", "modalities": ["text", "audio", "visual"]},
         "data": {
             "name": dataset,
             "fingerprint": f"{chance.getrandbits(256):064x}",
@@ -127,7 +122,7 @@ def fill(store: InOneTransaction, runs: int) -> None:
             store.finish(run_id, result)
 
 
-_BEGUN = {
+_BEGUN: dict[str, Any] = {
     "experiment": {"name": "msabench", "base_dir": "/code", "mainfile": "run.py", "sources": [], "repositories": []},
     "format": "MongoObserver-0.7.0",
     "command": "train",
@@ -163,7 +158,7 @@ def query(runs: int, folder: Path, server: str | None) -> None:
     local = SqliteRunStore(folder / "runs.db", read=True)
     stores: dict[str, RunStore] = {"SQLite": local}
     if server:
-        remote = MongoRunStore(f"{server}/msabench_benchmark_{uuid.uuid4().hex[:8]}")
+        remote = MongoRunStore(server)
         remote._make_indexes()
         copy(local, remote)
         stores["MongoDB"] = remote
@@ -179,7 +174,6 @@ def query(runs: int, folder: Path, server: str | None) -> None:
     if server:
         _, read = timed(lambda: list(raw.find({}, LIGHT)))
         rows.append(["  of it the server, all records", read, None, None])
-        remote.client.drop_database(remote.runs.database.name)
     _, read = timed(lambda: from_files(folder / "files"))
     rows.append(["FileStorageObserver's files", read, None, None])
     if importlib.util.find_spec("mlflow"):
@@ -189,7 +183,7 @@ def query(runs: int, folder: Path, server: str | None) -> None:
     table, (seconds, _) = timed(lambda: build(local.find()))
     cells = [[name, *(_cell(c) for c in read), total] for name, *read, total in rows]
     print(tabulate(cells, [f"{runs} runs", "records, s (CPU)", "a curve each, s (CPU)", "both, s"], floatfmt=".2f"))
-    print(f"records and tables of SQLite's: {seconds:.2f} s, {sum(len(t.rows) for t in table.tables)} rows\n")
+    print(f"SQLite's records and report's table: {seconds:.2f} s, {sum(len(t.rows) for t in table.tables)} rows")
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
@@ -240,15 +234,14 @@ def to_mlflow(records: Sequence[RunRecord], folder: Path) -> Callable[[], Any]:
 def overhead(repeats: int, folder: Path, server: str | None) -> None:
     """Prints what a run of 30 epochs x 10 metrics costs more with a store than without one."""
     contenders: dict[str, Callable[[Path], AbstractContextManager[Run]]] = {
-        "Sacred, nothing stored": lambda place: sacred_with(lambda: None),
-        "  with our SQLite": ours,
-        "  with FileStorageObserver": lambda place: sacred_with(lambda: FileStorageObserver(place)),
+        "nothing": lambda place: sacred_with(lambda: None),
+        "SQLite": ours,
+        "FileStorageObserver": lambda place: sacred_with(lambda: FileStorageObserver(place)),
     }
     if server:
-        database = f"{server}/msabench_benchmark_{uuid.uuid4().hex[:8]}"
-        contenders["  with our SQLite, replicated to MongoDB"] = lambda place: ours(place, database)
+        contenders["SQLite, sent to MongoDB"] = lambda place: ours(place, server)
     if importlib.util.find_spec("mlflow"):
-        contenders["MLflow on SQLite"] = in_mlflow
+        contenders["MLflow, on SQLite"] = in_mlflow
     places = {name: folder / str(number) for number, name in enumerate(contenders)}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for name, contender in contenders.items():
@@ -261,20 +254,12 @@ def overhead(repeats: int, folder: Path, server: str | None) -> None:
         for _ in range(repeats):
             for name, run in runs.items():
                 times[name].append(run())
-    medians = {
-        name: [statistics.median(column) * 1e3 for column in zip(*pairs, strict=True)] for name, pairs in times.items()
-    }
-    empty, ours_more = medians["Sacred, nothing stored"], 0.0
-    rows = []
-    for name, (whole, epoch) in medians.items():
-        more = whole - empty[0]
-        ours_more = more if name == "  with our SQLite" else ours_more
-        growth = (size(places[name]) - sizes[name]) / repeats / 1e3
-        rows.append([name, epoch, whole, more or None, more / ours_more if ours_more else None, growth])
-    print(tabulate(rows, ["", "ms/epoch", "ms/run", "more, ms", "x ours", "kB/run"], floatfmt=".1f"))
-    print(f"of ours, {EPOCHS + 3} are waits for the disk, {sync(folder):.1f} ms each")
-    if server:
-        MongoRunStore(database).client.drop_database(database.rpartition("/")[2])
+    whole, epoch = ({n: 1e3 * statistics.median(t[i] for t in times[n]) for n in contenders} for i in (0, 1))
+    more = {name: whole[name] - whole["nothing"] for name in contenders}
+    growth = {name: (size(places[name]) - sizes[name]) / repeats / 1e3 for name in contenders}
+    rows = [[n, epoch[n], whole[n], more[n], more[n] / more["SQLite"], growth[n]] for n in contenders]
+    print(tabulate(rows, ["stored in", "ms/epoch", "ms/run", "more, ms", "x SQLite", "kB/run"], floatfmt=".1f"))
+    print(f"SQLite waits {EPOCHS + 3} times for the disk, {sync(folder):.1f} ms each")
 
 
 Run = Callable[[], tuple[float, float]]  # seconds of a whole run, and of storing one epoch
@@ -371,17 +356,26 @@ def size(folder: Path) -> int:
 
 @contextlib.contextmanager
 def mongodb(folder: Path) -> Iterator[str | None]:
-    if given := os.environ.get("MSABENCH_TEST_MONGO"):
-        yield given.rstrip("/")
-    elif importlib.util.find_spec("secantus"):
+    """The address of a database that is dropped at the end."""
+    server = None
+    if not (given := os.environ.get("MSABENCH_TEST_MONGO")):
+        if not importlib.util.find_spec("secantus"):
+            print("no MongoDB: set $MSABENCH_TEST_MONGO, or pip install secantusdb")
+            yield None
+            return
         folder.mkdir()
         server = Server(folder)
         server.start()
-        yield server.url
-        server.kill()
-    else:
-        print("no MongoDB: set $MSABENCH_TEST_MONGO, or pip install secantusdb")
-        yield None
+        given = server.url
+    host, _, options = given.partition("?")
+    name = f"msabench_benchmark_{uuid.uuid4().hex[:8]}"
+    try:
+        yield f"{host.rstrip('/')}/{name}?{options}"
+    finally:
+        if server:
+            server.kill()
+        else:
+            MongoRunStore(given).client.drop_database(name)
 
 
 def main() -> None:
