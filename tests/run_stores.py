@@ -67,6 +67,14 @@ def train(
     return run_id
 
 
+def until(condition: Callable[[], object]) -> None:
+    """Waits for it; an AssertionError after a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def assert_equal(local: SqliteRunStore, remote: MongoRunStore) -> None:
     """Both have the same runs, to the last byte; numbers may differ."""
     assert sorted(run.uuid for run in local.find()) == sorted(run.uuid for run in remote.find())

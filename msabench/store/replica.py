@@ -37,13 +37,7 @@ class ReplicatingStore(SqliteRunStore):
     say: gets one line when the server is lost, when it is back, and at the end when runs wait.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        url: str,
-        *,
-        say: Callable[[str], None] = _print,
-    ) -> None:
+    def __init__(self, path: Path, url: str, *, say: Callable[[str], None] = _print) -> None:
         self.replica: str = redact(url)
         self._address, self._say, self._lost = url, say, False
         self._wake, self._closing = threading.Event(), threading.Event()

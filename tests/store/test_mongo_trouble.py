@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pymongo
 import pytest
-from run_stores import Between, assert_equal, own_server, run_document, train
+from run_stores import Between, assert_equal, own_server, run_document, train, until
 
 from msabench.errors import StoreError
 from msabench.store import open_local, open_store, replica
@@ -44,13 +44,6 @@ def between(mongo_server: str) -> Iterator[Callable[..., Between]]:
     client: pymongo.MongoClient = pymongo.MongoClient(mongo_server)
     client.drop_database(name)
     client.close()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def seconds(call: Callable[[], object]) -> float:
