@@ -1,6 +1,6 @@
 """Kills writers and the MongoDB server at random moments while runs are trained, and counts what that did.
 
-    python benchmarks/chaos.py                            200 kills in 4 minutes
+    python benchmarks/chaos.py                            200 kills, 4 to 5 minutes
     python benchmarks/chaos.py --kills 20 --seconds 10
 
 Four processes train short runs with `execute` (TFN on a data set in miniature), all of them the same ones, so that
@@ -328,7 +328,7 @@ def folder_and_server() -> Iterator[tuple[Path, Server]]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=240.0, help="over which they are spread (default 240)")
+    parser.add_argument("--seconds", type=float, default=200.0, help="over which they are spread (default 200)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     started = time.monotonic()
