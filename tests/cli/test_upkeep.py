@@ -18,6 +18,7 @@ from msabench.store import open_local
 from msabench.store.mongo import MongoRunStore
 from msabench.store.replica import ReplicatingStore
 from msabench.store.sqlite import SqliteRunStore
+from msabench.store.transfer import sync
 
 MB = b"\0" * 1_000_000
 
@@ -184,6 +185,8 @@ def test_rm_without_store_says_where_a_run_stays(tmp_path: Path, mongo_url: str,
     assert msabench(store, "rm", "1", "--yes") == 0
     assert f"What is in {mongo_url} stays there" in capsys.readouterr().out
     assert [run.id for run in MongoRunStore(mongo_url).find()] == [1]
+    sync(store, mongo_url, pull=True)
+    assert store.find() == [], "what was removed does not come back"
 
 
 def test_rm_with_a_mongodb_removes_there_and_here(
