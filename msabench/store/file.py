@@ -30,8 +30,8 @@ class SqliteFile:
     """The file at `path` with our tables, made when absent; one connection per process and thread.
 
     A file of an older schema is brought up to date; how it was stays beside it, as runs.db.schema-1.
-    read: only look. A file that is not there reads as empty and is not made; its folder need not be writable: there,
-    an older file is read through a copy.
+    read: only look. A file that is not there, or has no tables yet, reads as empty and is not made; one of an older
+    schema is read as it is: an older msabench may be training into it. Its folder need not be writable.
     Raises DamagedFile for one that fails a quick check, now or when damage is met later; StoreError for a file that
     is newer than this code, locked for a minute or not writable.
     """
@@ -150,10 +150,16 @@ class SqliteFile:
         )
 
     def _open_to_read(self) -> sqlite3.Connection:
-        if not self.path.exists() or self.path.stat().st_size == 0:
-            db = self._open(":memory:")
-            tables.bring_to(db, len(tables.STEPS))
-            return db
+        if self.path.exists():
+            db = self._open_as_it_is()
+            if db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return db
+            db.close()  # it is empty, or its first process is about to make its tables
+        db = self._open(":memory:")
+        tables.bring_to(db, len(tables.STEPS))
+        return db
+
+    def _open_as_it_is(self) -> sqlite3.Connection:
         address = self.path.resolve().as_uri()
         db = self._open(f"{address}?mode=rw")  # a reader of a WAL takes part in it; SQLite falls back to ro
         try:
@@ -165,16 +171,6 @@ class SqliteFile:
             if left or not any(word in str(error) for word in ("unable to open", "readonly")):
                 raise
             db = self._open(f"{address}?mode=ro&immutable=1")  # nobody can write in this folder, so nobody does
-        if 0 < tables.schema(db) < len(tables.STEPS):
-            if all(os.access(place, os.W_OK) for place in (self.path, self.path.parent)):
-                db.close()
-                SqliteFile(self.path).close()
-                return self._open(f"{address}?mode=rw")
-            copy = self._open("")  # on disk, and gone when it is closed
-            db.backup(copy)
-            db.close()
-            tables.bring_to(copy, len(tables.STEPS))
-            return copy
         return db
 
     def _read(self, sql: str, *values: Any) -> list[Any]:

@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS removed (       -- runs that were deleted here, which
 
 # STEPS[n] brings a file of schema n (its PRAGMA user_version; 0: empty) to schema n + 1. Files in this form are in use:
 # a change is appended, an earlier step is never edited. New columns go to the end and may be NULL or have a DEFAULT.
+# Who only reads takes an older file as it is: what a step adds may be needed by writers alone.
 STEPS = (TABLES, REMOVED)
 
 
