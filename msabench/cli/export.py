@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from msabench.cli.options import add_store
+from msabench.cli.options import add_store, chosen, parse_runs
 from msabench.errors import UsageError
 
 EXPORT_HELP = """\
@@ -57,10 +56,10 @@ def export(args: argparse.Namespace) -> int:
     if re.fullmatch(r"[\d-]+", str(args.folder)):
         words = " ".join([*args.runs, str(args.folder)])
         raise UsageError(f"export {words}: expected a folder after the runs, as in  export {words} backup/")
-    check_numbers(args.runs)
+    wanted = parse_runs(args.runs, "export 7 1-5 backup/")
     store = open_store(args.store, args.results, read=True)
     try:
-        ids = numbers(args.runs, [run.id for run in store.find()])
+        ids = [run.id for run in chosen(store, wanted)]
         weights = args.results if args.weights else None
         places = export(store, ids, args.folder, weights=weights, progress=sys.stderr.isatty())
     finally:
@@ -91,26 +90,3 @@ def import_(args: argparse.Namespace) -> int:
             f"{', '.join(f'run {run_id}' for run_id in done.differing)}. Delete those here that are not to count."
         )
     return int(bool(done.differing))
-
-
-def check_numbers(words: Iterable[str]) -> None:
-    for word in words:
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
-        if not found or (found[2] and int(found[2]) < int(found[1])):
-            raise UsageError(f"export {word}: expected a run's number or a range, as in  export 7 1-5 backup/")
-
-
-def numbers(words: Iterable[str], known: Collection[int]) -> list[int]:
-    """Of a range, the runs that there are; a single number as it is.
-
-    >>> numbers(["7", "1-4", "2"], [1, 2, 7])
-    [7, 1, 2]
-    """
-    found: list[int] = []
-    for word in words:
-        first, dash, last = word.partition("-")
-        inside = [number for number in known if int(first) <= number <= int(last or first)]
-        if dash and not inside:
-            raise UsageError(f"there are no runs {word}.  (python -m msabench list runs)")
-        found += inside if dash else [int(first)]
-    return list(dict.fromkeys(found))

@@ -85,7 +85,7 @@ def list_runs(args: argparse.Namespace) -> int:
         elif runs:
             print(table(runs, shutil.get_terminal_size((200, 24)).columns))
         elif conditions:
-            print(f"no runs with {' '.join(args.filters)} in {store.url}{query.hint(store, conditions)}")
+            print(f"no runs in {store.url} with {' '.join(args.filters)}.{query.hint(store, conditions)}")
         else:
             print(f"No runs yet in {store.url}. Make one:  python -m msabench run mcer mosi")
     finally:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msabench.errors import UsageError
 from msabench.store import redact
+
+if TYPE_CHECKING:
+    from msabench.store.protocol import RunRecord, RunStore
 
 
 def store_address(text: str) -> str:
@@ -42,10 +47,34 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
             raise UsageError(f"--seeds {text!r}: expected numbers or ranges, e.g. 0-4 or 1,2,7")
         seeds += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(seeds))
+
+
+def parse_runs(words: Sequence[str], example: str) -> list[range]:
+    """
+    >>> parse_runs(["3-5", "12"], "rm 3-7 12")
+    [range(3, 6), range(12, 13)]
+    """
+    ranges = []
+    for word in words:
+        first, dash, last = word.partition("-")
+        if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
+            raise UsageError(f"{word}: expected a run's number or a range, as in  {example}")
+        ranges.append(range(int(first), int(last or first) + 1))
+    return ranges
+
+
+def chosen(store: RunStore, wanted: Sequence[range]) -> list[RunRecord]:
+    """The runs with these numbers. A range may have gaps; raises StoreError where it, or a number, has no run."""
+    stored = store.find()
+    runs: dict[int, RunRecord] = {}
+    for numbers in wanted:
+        found = [run for run in stored if run.id in numbers]
+        runs |= {run.id: run for run in found or [store.load(numbers[0])]}  # which says that there is none
+    return list(runs.values())
 
 
 def confirm(question: str, *, yes: bool) -> bool:

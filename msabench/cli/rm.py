@@ -6,12 +6,11 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from msabench.cli.options import add_store, confirm, megabytes
+from msabench.cli.options import add_store, chosen, confirm, megabytes, parse_runs
 from msabench.cli.show import when
-from msabench.errors import UsageError
 
 if TYPE_CHECKING:
-    from msabench.store.protocol import RunRecord, RunStore
+    from msabench.store.protocol import RunRecord
 
 EXAMPLES = """\
 examples:
@@ -43,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
     from msabench.store import is_mongo, open_local, open_store
     from msabench.store.mongo import MongoRunStore
 
-    wanted = parse_runs(args.runs)
+    wanted = parse_runs(args.runs, "rm 3-7 12")
     looking = open_store(args.store, args.results, read=True)
     try:
-        runs = _chosen(looking, wanted)  # raises before a store is made where there is none
+        runs = chosen(looking, wanted)  # raises before a store is made where there is none
     finally:
         looking.close()
     remote = MongoRunStore(args.store) if args.store and is_mongo(args.store) else None
@@ -79,30 +78,6 @@ def run(args: argparse.Namespace) -> int:
         if remote is not None:
             remote.close()
     return 0
-
-
-def parse_runs(words: Sequence[str]) -> list[range]:
-    """
-    >>> parse_runs(["3-5", "12"])
-    [range(3, 6), range(12, 13)]
-    """
-    ranges = []
-    for word in words:
-        first, dash, last = word.partition("-")
-        if not first.isdigit() or (dash and (not last.isdigit() or int(last) < int(first))):
-            raise UsageError(f"rm {word}: expected a run's number or a range, as in  rm 3-7 12")
-        ranges.append(range(int(first), int(last or first) + 1))
-    return ranges
-
-
-def _chosen(store: RunStore, wanted: Sequence[range]) -> list[RunRecord]:
-    """The runs with these numbers. A range may have gaps; raises StoreError where it, or a number, has no run."""
-    stored = {run.id: run for run in store.find()}
-    chosen: dict[int, RunRecord] = {}
-    for numbers in wanted:
-        found = {number: stored[number] for number in numbers if number in stored}
-        chosen |= found or {numbers[0]: store.load(numbers[0])}  # which says that there is none
-    return list(chosen.values())
 
 
 def _line(run: RunRecord) -> str:

@@ -50,7 +50,7 @@ def show(args: argparse.Namespace) -> int:
 
         print("\n".join(catalogue.describe(what[1])))
         return 0
-    if len(what) != 1 or not what[0].isdigit():
+    if len(what) != 1 or not what[0].isdecimal():
         raise UsageError(
             f"show {' '.join(what)}: expected a run's number or  model NAME, e.g.  show 7  or  show model mcer"
         )

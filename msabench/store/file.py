@@ -207,7 +207,7 @@ class SqliteFile:
         """SQLite's errors as one sentence that says what to do."""
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, OverflowError) as error:  # the last: a number of more than 64 bits
             text = str(error)
             if any(word in text for word in ("malformed", "not a database", "decode to UTF-8")):
                 raise DamagedFile(self.path, text) from error
@@ -231,7 +231,7 @@ class MissingRun(LookupError):
     """No run has this id; the store turns it into a StoreError with its name."""
 
 
-def _explain(error: sqlite3.Error | OSError) -> str:
+def _explain(error: Exception) -> str:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     if "locked" in text:
         return f"another process has kept the run store locked for {BUSY:.0f} s. End it, or try again later."

@@ -81,7 +81,7 @@ def _condition(part: str, signs: str, now: datetime) -> Condition:
             known = [status.lower() for status in STATUSES]
             raise UsageError(f"no status {value!r}.{closest(value.lower(), known)}  Known: {', '.join(known)}.")
         value = value.upper()
-    if name == "seed" and not value.lstrip("-").isdigit():
+    if name == "seed" and not re.fullmatch(r"-?\d+", value):
         raise UsageError(f"filter {part!r}: expected a whole number, as in seed=0.")
     if sign not in ("=", "!=") and not isinstance(_comparable(value), float):
         raise UsageError(f"filter {part!r}: {sign} compares numbers, as in mae<0.7.")
@@ -90,11 +90,11 @@ def _condition(part: str, signs: str, now: datetime) -> Condition:
 
 def _since(text: str, now: datetime) -> datetime:
     """A span before `now`, or a day or time of the local time zone (with an offset: of that one)."""
-    if span := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
-        return now - timedelta(seconds=float(span[1]) * SECONDS[span[2]])
     try:
+        if span := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
+            return now - timedelta(seconds=float(span[1]) * SECONDS[span[2]])
         return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter: a day before the calendar's first
         raise UsageError(
             f"since={text}: expected 30m, 12h, 7d, 2w, or a day or time such as 2026-11-01 or 2026-11-01T18:00."
         ) from None
@@ -121,7 +121,7 @@ def hint(store: RunStore, conditions: Iterable[Condition]) -> str:
     """ " Did you mean 'mcer'?" where no run is of a model or dataset that was asked for."""
     asked = [c for c in conditions if c.operator == "=" and c.name in ("model", "dataset")]
     stored = {c: {getattr(run, c.name) for run in store.find()} for c in asked}
-    return "".join(closest(c.value, known) for c, known in stored.items() if c.value not in known)
+    return "".join(closest(c.value.lower(), known) for c, known in stored.items() if c.value not in known)
 
 
 def value(run: RunRecord, name: str) -> Any:

@@ -62,13 +62,14 @@ def test_list_runs_is_a_table_with_one_line_per_run(results: Path, capsys: pytes
 def test_list_runs_filters(results: Path, capsys: pytest.CaptureFixture[str], filters: list[str], ids: str) -> None:
     lines = printed(results, capsys, *filters)
     assert [line.split()[0] for line in lines[2:]] == list(ids)
-    assert ids or lines == [f"no runs with {filters[0]} in {results / 'runs.db'}"]
+    assert ids or lines == [f"no runs in {results / 'runs.db'} with {filters[0]}."]
 
 
 def test_a_condition_that_is_none_is_wrong_usage(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "runs", "colour=red", "--results", str(results)]) == 2
     assert "no run has 'colour'" in capsys.readouterr().err
-    assert printed(results, capsys, "model=tfm")[0].endswith("Did you mean 'tfn'?")
+    for mistyped in ("tfm", "TFN"):
+        assert printed(results, capsys, f"model={mistyped}")[0].endswith(f" with model={mistyped}. Did you mean 'tfn'?")
 
 
 def test_list_runs_shows_the_newest_last_and_as_many_as_asked(
@@ -138,6 +139,8 @@ def test_a_stored_file_comes_out_byte_by_byte(results: Path, capfdbinary: pytest
 def test_a_run_that_is_not_there_is_an_error(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "9", "--results", str(results)]) == 1
     assert "has no run 9" in capsys.readouterr().err
+    assert main(["show", "²", "--results", str(results)]) == 2
+    assert "expected a run's number" in capsys.readouterr().err
 
 
 def test_a_curve_is_as_wide_as_asked_and_shows_gaps_and_constants() -> None:

@@ -84,9 +84,9 @@ def test_export_says_which_runs_have_no_weights(here: Path, tmp_path: Path, caps
     ("words", "code", "said"),
     [
         (["export", "1", "2"], 2, "export 1 2: expected a folder after the runs, as in  export 1 2 backup/"),
-        (["export", "one", "out"], 2, "export one: expected a run's number or a range, as in  export 7 1-5 backup/"),
-        (["export", "5-1", "out"], 2, "export 5-1: expected a run's number or a range"),
-        (["export", "7-9", "out"], 2, "there are no runs 7-9."),
+        (["export", "one", "out"], 2, "one: expected a run's number or a range, as in  export 7 1-5 backup/"),
+        (["export", "5-1", "out"], 2, "5-1: expected a run's number or a range"),
+        (["export", "7-9", "out"], 1, "has no run 7."),
         (["export", "3", "out"], 1, "has no run 3."),
         (["export", "1"], 2, "the following arguments are required: DIR"),
         (["import", "nowhere"], 1, "nowhere cannot be read (No such file or directory)"),

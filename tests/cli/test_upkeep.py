@@ -131,6 +131,7 @@ def test_where_nobody_can_be_asked_nothing_goes_without_yes(
         (["7-3"], 2, "a run's number or a range"),
         (["9"], 1, "has no run 9"),
         (["1", "8-9"], 1, "has no run 8"),
+        (["8-99999999999999"], 1, "has no run 8"),
     ],
 )
 def test_rm_of_what_is_no_run_removes_nothing(

@@ -281,5 +281,10 @@ def test_a_run_that_is_not_there_is_an_error_that_names_it(store: RunStore, call
         call(store)
 
 
+def test_a_number_that_no_store_can_keep_is_an_error_in_one_sentence(store: RunStore) -> None:
+    with pytest.raises(StoreError, match=r"too large|8-byte|has no run"):
+        store.load(10**20)
+
+
 def test_a_password_is_in_no_url(store: RunStore) -> None:
     assert "secret" not in store.url
