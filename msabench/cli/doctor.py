@@ -100,14 +100,14 @@ def store(args: argparse.Namespace) -> Iterator[Finding]:
     from msabench.store.salvage import count
 
     place = _place(args)
-    ok, found, fix = True, "no runs yet", "choose a folder that can be written with --results"
-    if local_file(place).exists():
-        try:
-            found = count(check(local_file(place)))
-        except DamagedFile as error:
-            ok, found, fix = False, f"damaged ({error.found})", error.cure
-        except StoreError as error:
-            ok, found = False, str(error)
+    ok, fix = True, "choose a folder that can be written with --results"
+    try:
+        runs = check(local_file(place))
+        found = count(runs) if runs else "no runs yet"
+    except DamagedFile as error:
+        ok, found, fix = False, f"damaged ({error.found})", error.cure
+    except StoreError as error:
+        ok, found = False, str(error)
     if ok and not _writable(local_file(place)):
         ok, found = False, f"{found}, and no new one can be written"
     yield ok, f"run store {place}: {found}", fix

@@ -40,9 +40,10 @@ def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False
         return open_local(place)
     from msabench.store.sqlite import SqliteRunStore
 
-    if place != RESULTS and not local_file(place).exists():
+    store = SqliteRunStore(local_file(place), read=True)
+    if place != RESULTS and not store.path.exists():
         raise StoreError(f"no runs yet in {place}: there is no run store. Make one:  python -m msabench run mcer mosi")
-    return SqliteRunStore(local_file(place), read=True)
+    return store
 
 
 def open_local(place: Path) -> SqliteRunStore:

@@ -62,9 +62,9 @@ def repair(path: Path) -> Repair:
     No store may be open on `path` in this process: it would lose its locks. Raises StoreError when there is no file,
     when another process has it open, when it is newer than this code, and when there is no space for two copies.
     """
-    if not path.exists():
-        raise StoreError(f"{path}: there is no run store to repair.  (--results names its folder)")
     try:
+        if not path.exists():
+            raise StoreError(f"{path}: there is no run store to repair.  (--results names its folder)")
         with _held(path) as file, tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
             old, new = Path(folder) / "old.db", Path(folder) / "new.db"
             unread = _copy(file, old)

@@ -61,9 +61,11 @@ def test_no_runs_yet_is_fine_and_stays_so(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_store_in_a_file_of_its_own_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    open_local(tmp_path / "mine.db").close()
+    store = open_local(tmp_path / "mine.db")
+    store.begin(run_document())
+    store.close()
     assert main(["doctor", "--store", str(tmp_path / "mine.db")]) == 0
-    assert "mine.db: 0 runs" in capsys.readouterr().out
+    assert "mine.db: 1 run" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_made_is_red(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from run_stores import run_document
 
+from msabench.__main__ import main
 from msabench.errors import RunTaken, StoreError, UsageError
 from msabench.store import open_store
 from msabench.store.protocol import Point
@@ -250,6 +251,19 @@ def test_a_store_in_a_folder_that_cannot_be_written_is_read(read_only_folder: Pa
     assert [run.id for run in store.find()] == [1]
     store.close()
     assert list(read_only_folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", [["list", "runs"], ["doctor", "--repair"]])
+def test_a_folder_that_cannot_be_looked_into_is_not_taken_for_an_empty_one(
+    read_only_folder: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    me = os.geteuid()
+    os.seteuid(os.getuid())
+    read_only_folder.chmod(0)
+    os.seteuid(me)
+    assert main([*command, "--results", str(read_only_folder)]) == 1
+    error = capsys.readouterr().err
+    assert (error.count("\n"), "Permission denied" in error, "Error:" in error) == (1, True, False)
 
 
 @pytest.mark.parametrize("address", ["mysql://user:secret@host/db", "http://host"])
