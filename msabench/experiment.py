@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msabench import provenance
+from msabench import checkpoints, provenance
+from msabench.checkpoints import BEST, LAST, LOCK, OWNER
 from msabench.config import RunConfig
 from msabench.errors import RunTaken, StoreError
-from msabench.lease import LOCK, UNFINISHED, busy, completed, only_here, take_over
+from msabench.lease import UNFINISHED, busy, completed, only_here, take_over
 from msabench.store.protocol import RunRecord, RunStore
 from msabench.store.recorder import RunRecorder
 from msabench.train import matmul
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from msabench.train.loop import Result
 
 log = logging.getLogger("msabench")
-OWNER = "run"  # in a run's checkpoint folder: the uuid of the run whose checkpoints these are
-LAST, BEST = "last.pt", "best.pt"  # what training leaves there: where to go on, and the weights that were scored
 DECIDES_DIGITS = ("host", "device", "device_name", "threads", "matmul")  # of an environment, beside its packages
 
 
@@ -89,7 +88,7 @@ def execute(
     done = completed(store, key)
     if done and not overwrite:
         return _skipped(done[-1])
-    workdir = results_dir / "checkpoints" / key
+    workdir = checkpoints.folder(results_dir, key)
     with only_here(workdir, store, key):
         seen = take_over(store, key)
         done = [run for run in seen if run.status == "COMPLETED"]  # another process may have finished it meanwhile
@@ -171,10 +170,10 @@ def _begin_or_resume(
     """The recorder of a new run, or with `resume` of the unfinished one; the folder holds what that one needs."""
     for left in workdir.glob(".*.pt.*"):  # a checkpoint that a killed process was writing
         left.unlink()
-    owner = (workdir / OWNER).read_text() if (workdir / LAST).is_file() and (workdir / OWNER).is_file() else None
     # What was broken off before a completed one is history; what another results folder began is at another epoch.
+    resumable = checkpoints.resumable(workdir)
     open_runs = itertools.takewhile(lambda run: run.status in UNFINISHED, reversed(seen))
-    earlier = next((run for run in open_runs if run.uuid == owner), None)
+    earlier = next((run for run in open_runs if run.uuid == resumable), None)
     if earlier is not None:
         if resume:
             about |= {"uuid": earlier.uuid, "notes": [*about["notes"], *_resumed(store, earlier, about["environment"])]}

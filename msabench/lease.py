@@ -17,10 +17,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from msabench.checkpoints import LOCK
 from msabench.errors import RunTaken, StoreError
 from msabench.store.protocol import SILENT_AFTER, RunRecord, RunStore
 
-LOCK = "lock"  # in a run's checkpoint folder; held by the process that trains it, let go when that dies
 UNFINISHED = ("RUNNING", "INTERRUPTED", "FAILED")
 
 

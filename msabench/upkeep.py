@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from msabench import checkpoints
+from msabench.checkpoints import BEST, LAST, LOCK
 from msabench.errors import StoreError
-from msabench.experiment import BEST, LAST
-from msabench.lease import LOCK, UNFINISHED
+from msabench.lease import UNFINISHED
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
@@ -45,7 +46,7 @@ class Spare:
 def check_removable(runs: Sequence[RunRecord], results_dir: Path) -> None:
     """Raises StoreError when a process trains one of the runs, or one of the same identity."""
     for run in runs:
-        folder = _folder(results_dir, run.key)
+        folder = checkpoints.folder(results_dir, run.key)
         with _held(folder) as free:
             if run.status == "RUNNING" or not free:
                 raise StoreError(
@@ -58,7 +59,7 @@ def left_behind(local: SqliteRunStore, ids: Collection[int], results_dir: Path) 
     """The checkpoint folders that no run needs when the local runs `ids` are gone."""
     spare = []
     for key in dict.fromkeys(local.load(run_id).key for run_id in ids):
-        runs, folder = local.find(key=key), _folder(results_dir, key)
+        runs, folder = local.find(key=key), checkpoints.folder(results_dir, key)
         stay = [run for run in runs if run.id not in ids]
         if runs[-1].id in ids and not any(run.status == "COMPLETED" for run in stay) and folder.is_dir():
             spare.append(Spare(folder, f"run {runs[-1].id}'s"))
@@ -146,10 +147,6 @@ def compact(store: SqliteRunStore) -> tuple[int, str]:
 def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-
-
-def _folder(results_dir: Path, key: str) -> Path:
-    return results_dir / "checkpoints" / key
 
 
 def _folders(results_dir: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msabench.cli.options import add_store
@@ -65,14 +66,18 @@ def run(args: argparse.Namespace, run_id: int) -> int:
         if args.artifact:
             sys.stdout.buffer.write(store.artifact(run_id, args.artifact))
         else:
-            print(store.document(run_id)["captured_out"] if args.log else "\n".join(describe(store, run_id)))
+            print(
+                store.document(run_id)["captured_out"] if args.log else "\n".join(describe(store, run_id, args.results))
+            )
     finally:
         store.close()
     return 0
 
 
-def describe(store: RunStore, run_id: int) -> Iterator[str]:
-    """The lines of `show`."""
+def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
+    """The lines of `show`. results: the folder whose checkpoints it looks for."""
+    from msabench import checkpoints
+
     run, document = store.load(run_id), store.document(run_id)
     environment, curves = run.environment, store.metrics(run_id)
     yield f"run {run.id}: {run.model} on {run.dataset}, seed {run.seed}, {run.status}"
@@ -81,7 +86,9 @@ def describe(store: RunStore, run_id: int) -> Iterator[str]:
         yield from ("", "why it failed", *_indent("".join(run.fail_trace).rstrip().splitlines()))
     if run.status == "INTERRUPTED":
         steps = [step for curve in curves.values() for step, _ in curve]
-        yield f"  stopped after epoch {max(steps, default=0)}; the same command with --resume goes on"
+        can = checkpoints.resumable(checkpoints.folder(results, run.key)) == run.uuid
+        how = "the same command with --resume goes on" if can else f"{results} has no checkpoint to go on from"
+        yield f"  stopped after epoch {max(steps, default=0)}; {how}"
     yield from _section("result", flat(run.result or {}))
     yield from _section("config", flat(run.config))
     yield from _section("setting", flat(run.setting))
@@ -92,11 +99,12 @@ def describe(store: RunStore, run_id: int) -> Iterator[str]:
     code = f"{environment.get('git_commit') or 'not in git'}{dirty}"
     yield from _section("environment", {**flat(shown), "code": code, "packages": packages})
     yield from _section("curves", {name: _curve(points) for name, points in curves.items()})
-    weights = document["info"]["msabench"].get("checkpoint")
-    kept = dict.fromkeys(store.artifacts(run_id), "") | (
-        {weights: "the trained weights, below --results"} if weights else {}
-    )
-    yield from _section("artifacts", kept)
+    files = dict.fromkeys(store.artifacts(run_id), "")
+    ours = document["info"]["msabench"]
+    if "checkpoint" in ours:
+        here = "" if checkpoints.weights(results, ours) else "not "
+        files[ours["checkpoint"]] = f"the trained weights, {here}below {results}"
+    yield from _section("artifacts", files)
     if run.notes:
         yield from ("", "notes", *_indent(run.notes))
     log = document["captured_out"].rstrip().splitlines()

@@ -27,7 +27,7 @@ from typing import Any
 from bson import json_util
 from tqdm import tqdm
 
-from msabench import __version__
+from msabench import __version__, checkpoints
 from msabench.errors import StoreError
 from msabench.store import documents
 from msabench.store.protocol import Point, RunCopy, RunStore
@@ -75,8 +75,8 @@ def _write(run: RunCopy, place: Path, results: Path | None) -> None:
                 for name, path in safe_paths(files).items():
                     entry = _put(unfinished, f"{kind}s/{path}", files[name])
                     entries.append({**entry, "kind": kind, "name": name})
-            best = _checkpoint(results, run) if results is not None else None
-            if best is not None and best.is_file():
+            best = checkpoints.weights(results, ours) if results is not None else None
+            if best is not None:
                 (unfinished / "weights").mkdir()
                 shutil.copyfile(best, unfinished / "weights" / best.name)
                 sha256 = _digest(unfinished / "weights" / best.name)
@@ -226,7 +226,8 @@ class ExportedRun:
         """Copies the weights to where the run has them, and returns what it copied."""
         with _reading(self.folder), _writing(results):
             weights = [self.folder / file["path"] for file in self.files if file.get("kind") == "weights"]
-            place = _checkpoint(results, self.read()) if weights else None
+            ours = self.read().document["info"]["msabench"]
+            place = checkpoints.weights_place(results, ours) if weights else None
             if place is None or place.exists():
                 return []
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -253,12 +254,6 @@ def _open(folder: Path) -> ExportedRun:
         if not (folder / file["path"]).resolve().is_relative_to(root):
             raise StoreError(f"{folder / MANIFEST} names {file['path']!r}, a file outside of the folder.")
     return ExportedRun(folder, manifest["run"], manifest["uuid"], manifest["revision"], manifest["files"])
-
-
-def _checkpoint(results: Path, run: RunCopy) -> Path | None:
-    """Where a run has its weights below `results`."""
-    path = PurePosixPath(run.document["info"]["msabench"].get("checkpoint", ""))
-    return results / path if path.parts[:1] == ("checkpoints",) and ".." not in path.parts else None
 
 
 # ---- formats

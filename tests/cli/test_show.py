@@ -48,6 +48,13 @@ def shown(results: Path, capsys: pytest.CaptureFixture[str], run: int, *options:
     return capsys.readouterr().out
 
 
+def checkpoint(results: Path, name: str, owner: str) -> None:
+    folder = results / "checkpoints" / "k"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("")
+    (folder / "run").write_text(owner)
+
+
 def test_list_runs_is_a_table_with_one_line_per_run(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(results, capsys)
     assert " ".join(lines[0].split()) == "run status model dataset seed test MAE epochs started duration"
@@ -107,7 +114,7 @@ def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
         "torch 2.13",
         "valid.mae  █▆▃▁  4 → 1 (epoch 4)",
         "predictions.csv",
-        "checkpoints/k/best.pt  the trained weights, below --results",
+        f"checkpoints/k/best.pt  the trained weights, not below {results}",
         "scales.audio  73 values: 0.5, 0.5, 0.5, …\n",
         "scales.label  1, 2\n",
         "2 empty sentences",
@@ -122,7 +129,18 @@ def test_show_says_why_a_run_failed_and_how_an_interrupted_one_goes_on(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "why it failed\n  Traceback …\n  ValueError: too hot" in shown(results, capsys, 2)
-    assert "stopped after epoch 1; the same command with --resume" in shown(results, capsys, 3)
+    assert f"stopped after epoch 1; {results} has no checkpoint to go on from" in shown(results, capsys, 3)
+    checkpoint(results, "last.pt", owner=open_local(results).load(3).uuid)
+    assert "stopped after epoch 1; the same command with --resume goes on" in shown(results, capsys, 3)
+
+
+def test_show_says_whether_the_weights_are_here_and_the_run_s_own(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint(results, "best.pt", owner="u")
+    assert f"the trained weights, below {results}" in shown(results, capsys, 1)
+    checkpoint(results, "best.pt", owner="a later run of this identity")
+    assert f"the trained weights, not below {results}" in shown(results, capsys, 1)
 
 
 def test_show_log_prints_the_whole_log(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
