@@ -8,6 +8,7 @@ from typing import Any
 
 LOCK = "lock"  # held by the process that trains the run, let go when that dies
 OWNER = "run"  # the uuid of the run whose checkpoints these are; imported weights have none
+KEPT = "best.before.pt"  # the weights of a completed run that is being trained again: it counts until that is done
 LAST, BEST = "last.pt", "best.pt"  # what training leaves: where to go on, and the weights that were scored
 
 
@@ -34,4 +35,6 @@ def weights_place(results: Path, ours: Mapping[str, Any]) -> Path | None:
 def weights(results: Path, ours: Mapping[str, Any]) -> Path | None:
     """The file of a run's weights, where it is there and not another run's."""
     place = weights_place(results, ours)
-    return place if place and place.is_file() and owner(place.parent) in (None, ours["uuid"]) else None
+    if place is None or not place.is_file():
+        return None
+    return place if place.name == KEPT or owner(place.parent) in (None, ours["uuid"]) else None

@@ -12,14 +12,14 @@ import shutil
 import signal
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msabench import checkpoints, provenance
-from msabench.checkpoints import BEST, LAST, LOCK, OWNER
+from msabench.checkpoints import BEST, KEPT, LAST, LOCK, OWNER
 from msabench.config import RunConfig
 from msabench.errors import RunTaken, StoreError
 from msabench.lease import UNFINISHED, busy, completed, only_here, take_over
@@ -129,6 +129,7 @@ def execute(
             (workdir / LAST).unlink(missing_ok=True)  # now that the result is stored; best.pt is what inference loads
             for old in done:
                 _mark_overwritten(store, old, outcome.run_id)
+            (workdir / KEPT).unlink(missing_ok=True)
         return outcome
 
 
@@ -180,7 +181,10 @@ def _begin_or_resume(
             return RunRecorder(store, about, resumed=earlier.id, seen=seen)
         at = f" at epoch {epoch + 1}" if (epoch := _last_epoch(store, earlier)) else ""
         log.warning("starting anew; --resume would have gone on with run %d%s", earlier.id, at)
-    _clear(workdir)
+    done = [run for run in seen if run.status == "COMPLETED"]
+    if done:
+        _keep_weights(store, done[-1], workdir)
+    _clear(workdir, stay={LOCK, KEPT} if done else {LOCK})
     with (workdir / OWNER).open("w") as file:
         file.write(about["uuid"])
         file.flush()
@@ -307,11 +311,19 @@ def _mark_overwritten(store: RunStore, old: RunRecord, new: int) -> None:
     store.update(old.id, {"status": "OVERWRITTEN", "info": info})
 
 
-def _clear(workdir: Path) -> None:
+def _keep_weights(store: RunStore, done: RunRecord, workdir: Path) -> None:
+    if checkpoints.owner(workdir) == done.uuid and (workdir / BEST).is_file():
+        info = store.document(done.id)["info"]
+        info["msabench"]["checkpoint"] = f"checkpoints/{done.key}/{KEPT}"
+        store.update(done.id, {"info": info})
+        (workdir / BEST).replace(workdir / KEPT)
+
+
+def _clear(workdir: Path, stay: Collection[str]) -> None:
     for path in workdir.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != LOCK:
+        elif path.name not in stay:
             path.unlink()
 
 

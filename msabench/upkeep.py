@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from msabench import checkpoints
-from msabench.checkpoints import BEST, LAST, LOCK
+from msabench.checkpoints import BEST, KEPT, LAST, LOCK
 from msabench.errors import StoreError
 from msabench.lease import UNFINISHED
 
@@ -97,7 +97,7 @@ def collect_checkpoints(store: RunStore, results_dir: Path, *, weights: bool = F
             runs = store.find(key=folder.name)
             for spare in _spare(runs, folder, weights) if free else []:
                 freed += spare.size
-                if spare.path.name == BEST:
+                if spare.path.name in (BEST, KEPT):
                     _forget_weights(store, runs)
                 _remove(spare.path)
     return freed
@@ -114,7 +114,7 @@ def _spare(runs: Sequence[RunRecord], folder: Path, weights: bool) -> list[Spare
     spare = [Spare(path, "left by a process that was killed") for path in sorted(folder.glob(".*.pt.*"))]
     if not resumable:
         done = f"run {completed[-1].id} is completed"
-        names = (LAST, BEST) if weights else (LAST,)
+        names = (LAST, BEST, KEPT) if weights else (LAST,)
         spare += [Spare(folder / name, done) for name in names if (folder / name).is_file()]
     return spare
 

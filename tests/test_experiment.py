@@ -373,6 +373,28 @@ def test_a_completed_run_says_where_its_weights_are_and_an_overwritten_one_no_lo
     assert done.run_id == 3
 
 
+def test_a_completed_run_keeps_its_weights_until_the_run_that_overwrites_it_is_done(store: SqliteRunStore) -> None:
+    def best(weights: str, then: str = "") -> Callable[[int], str]:
+        def at(epoch: int) -> str:
+            (store.path.parent / "checkpoints" / key / "best.pt").write_text(weights)
+            return then
+
+        return at
+
+    def weights() -> str:
+        return (store.path.parent / store.document(2)["info"]["msabench"]["checkpoint"]).read_text()
+
+    key = run(store, Training(lambda epoch: "stop")).key
+    done = run(store, Training(best("the first's")))
+    for _ in range(2):  # broken off, and begun anew
+        run(store, Training(best("another's", then="stop")), overwrite=True)
+        assert (store.load(2).status, weights()) == ("COMPLETED", "the first's")
+    last = run(store, Training(best("the last's")), overwrite=True, resume=True)
+    assert (last.run_id, store.load(2).status) == (4, "OVERWRITTEN")
+    assert {path.name for path in checkpoints(store, done).glob("*.pt")} == {"best.pt"}
+    assert (checkpoints(store, done) / "best.pt").read_text() == "the last's"
+
+
 def checkpoints(store: SqliteRunStore, outcome: Outcome) -> Path:
     return store.path.parent / "checkpoints" / outcome.key
 
