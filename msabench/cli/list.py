@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -83,7 +84,7 @@ def list_runs(args: argparse.Namespace) -> int:
             for run in runs:
                 print(json.dumps(_plain(asdict(run)), ensure_ascii=False))
         elif runs:
-            print(table(runs, shutil.get_terminal_size((200, 24)).columns))
+            print(table(runs, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
         elif conditions:
             print(f"no runs in {store.url} with {' '.join(args.filters)}.{query.hint(store, conditions)}")
         else:
@@ -93,8 +94,9 @@ def list_runs(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(runs: Sequence[RunRecord], width: int) -> str:
-    """One line per run, in at most `width` characters where leaving out the spare columns can do that."""
+def table(runs: Sequence[RunRecord], width: int | None = None) -> str:
+    """One line per run, in at most `width` characters where leaving out the spare columns can do that; a pipe
+    or a file has no width and gets every column."""
     from tabulate import tabulate
 
     columns = list(_row(runs[0]))
@@ -102,7 +104,7 @@ def table(runs: Sequence[RunRecord], width: int) -> str:
         columns = [column for column in columns if column != spare]
         rows = [[_row(run)[column] for column in columns] for run in runs]
         text = tabulate(rows, headers=columns, disable_numparse=True)
-        if max(map(len, text.splitlines())) <= width:
+        if width is None or max(map(len, text.splitlines())) <= width:
             break
     return text
 

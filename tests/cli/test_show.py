@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +37,11 @@ def results(tmp_path: Path) -> Path:
     store.fail(stopped, "INTERRUPTED", [])
     store.close()
     return tmp_path
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def printed(results: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
@@ -90,7 +96,11 @@ def test_list_runs_fits_a_narrow_terminal(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    lines = printed(results, capsys)
+    assert len(printed(results, capsys)[0]) > 80  # into a pipe or a file goes every column, whatever COLUMNS says
+    stdout = Terminal()
+    monkeypatch.setattr("sys.stdout", stdout)
+    assert main(["list", "runs", "--results", str(results)]) == 0
+    lines = stdout.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split()[:3] == ["run", "status", "model"]
 
