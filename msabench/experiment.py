@@ -25,7 +25,7 @@ from msabench.errors import RunTaken, StoreError
 from msabench.lease import UNFINISHED, busy, completed, only_here, take_over
 from msabench.store.protocol import RunRecord, RunStore
 from msabench.store.recorder import RunRecorder
-from msabench.train import matmul
+from msabench.train import kernels
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # sacred 0.8.7 imports pkg_resources, which says it is deprecated
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from msabench.train.loop import Result
 
 log = logging.getLogger("msabench")
-DECIDES_DIGITS = ("host", "device", "device_name", "threads", "matmul")  # of an environment, beside its packages
+DECIDES_DIGITS = ("host", "device", "device_name", "threads", "kernels")  # of an environment, beside its packages
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def execute(
         recorder = _begin_or_resume(store, about, workdir, seen, resume=resume)
 
         def body() -> dict[str, Any]:
-            with matmul.fastest(device):
+            with kernels.fastest(device):
                 result = train(
                     config,
                     data,

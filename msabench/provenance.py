@@ -75,7 +75,7 @@ def environment(device: Any) -> dict[str, Any]:
     """Host, versions, device and git state of this process."""
     import torch
 
-    from msabench.train import matmul
+    from msabench.train import kernels
 
     commit, dirty = git_state(ROOT)
     return {
@@ -87,7 +87,7 @@ def environment(device: Any) -> dict[str, Any]:
         "device": str(device),
         "device_name": _device_name(str(device)),
         "threads": torch.get_num_threads(),
-        "matmul": matmul.library() if str(device) == "cpu" else "default",
+        "kernels": kernels.library() if str(device) == "cpu" else "default",
         "git_commit": commit,
         "git_dirty": dirty,
     }

@@ -1,4 +1,4 @@
-"""oneDNN's matrix products in the place of torch's choice: the same function, only where it is worth it."""
+"""oneDNN's matrix products and our masks in the place of torch's: the same function, only where it is worth it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from msabench.train import matmul
+from msabench.train import kernels
 
 CPU = torch.device("cpu")
 
@@ -18,20 +18,20 @@ def _as_on_amd(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels are right on any processor that has them; on which they are used is another test's matter."""
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this torch was built without oneDNN")
-    monkeypatch.setattr(matmul, "library", lambda: "oneDNN")
+    monkeypatch.setattr(kernels, "library", lambda: "oneDNN")
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the products that were worth it."""
     seen: list[int] = []
-    worth = matmul._worth
+    worth = kernels._worth
 
     def note(a: torch.Tensor, b: torch.Tensor) -> bool:
         if worth(a, b):
             seen.append(a.numel() * b.shape[1])
         return worth(a, b)
 
-    monkeypatch.setattr(matmul, "_worth", note)
+    monkeypatch.setattr(kernels, "_worth", note)
     return seen
 
 
@@ -56,14 +56,14 @@ def test_a_layer_and_its_gradients_are_what_they_were(
     torch.manual_seed(seed)
     layer, x = torch.nn.Linear(width, out, bias=bias, dtype=dtype), torch.randn(2, rows, width, dtype=dtype)
     expected = gradients(layer, x)
-    with matmul.fastest(CPU):
+    with kernels.fastest(CPU):
         assert_close(gradients(layer, x), expected, rtol=1e-4, atol=1e-4 * max(rows, 1))
 
 
 def test_it_is_used_forwards_and_backwards_and_then_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = counted(monkeypatch)
     layer, x = torch.nn.Linear(64, 128), torch.randn(50, 64)
-    with matmul.fastest(CPU):
+    with kernels.fastest(CPU):
         gradients(layer, x)
         assert seen == [50 * 64 * 128] * 3
     expected = gradients(layer, x)
@@ -74,27 +74,63 @@ def test_it_is_used_forwards_and_backwards_and_then_no_more(monkeypatch: pytest.
 def test_transposed_and_strided_factors_are_read_as_they_lie() -> None:
     a, b = torch.randn(130, 2, 120)[:, 1], torch.randn(90, 240)[:, ::2].t()
     expected = a @ b
-    with matmul.fastest(CPU):
+    with kernels.fastest(CPU):
         assert_close(a @ b, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_torch_s_own_errors_stay() -> None:
-    with matmul.fastest(CPU), pytest.raises(RuntimeError, match="cannot be multiplied"):
+    with kernels.fastest(CPU), pytest.raises(RuntimeError, match="cannot be multiplied"):
         torch.randn(200, 300) @ torch.randn(301, 200)
 
 
 def test_what_addmm_adds_may_be_a_matrix_and_scaled() -> None:
     c, a, b = torch.randn(80, 90), torch.randn(80, 70), torch.randn(70, 90)
     expected = torch.addmm(c, a, b, beta=0.5, alpha=2.0)
-    with matmul.fastest(CPU):
+    with kernels.fastest(CPU):
         assert_close(torch.addmm(c, a, b, beta=0.5, alpha=2.0), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.bool])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+def test_a_mask_has_its_share_of_ones_and_is_of_the_generator_s_draw(dtype: torch.dtype, p: float) -> None:
+    def mask() -> torch.Tensor:
+        return torch.zeros(200, 1000, dtype=dtype).t().bernoulli_(p, generator=torch.Generator().manual_seed(3))
+
+    with kernels.fastest(CPU):
+        drawn = mask()
+        assert_close(drawn, mask(), rtol=0, atol=0)
+    assert set(drawn.unique().tolist()) <= {0, 1}
+    ones = drawn.double()
+    assert abs(ones.mean() - p) <= 5 * (p * (1 - p) / ones.numel()) ** 0.5
+    rows, columns = ones.mean(0), ones.mean(1)  # no row or column of its own share: 6 standard errors
+    assert (rows - p).abs().max() <= 6 * (p * (1 - p) / 1000) ** 0.5
+    assert (columns - p).abs().max() <= 6 * (p * (1 - p) / 200) ** 0.5
+
+
+def test_dropout_uses_the_mask_forwards_and_backwards() -> None:
+    x = torch.ones(300, 400, requires_grad=True)
+    with kernels.fastest(CPU):
+        torch.manual_seed(5)
+        out = torch.nn.functional.dropout(x, 0.1)
+        (gradient,) = torch.autograd.grad(out.sum(), x)
+        torch.manual_seed(5)
+        expected = (torch.rand(300, 400) < 0.9) / 0.9
+    assert_close(out.detach(), expected)
+    assert_close(gradient, expected)
+    torch.manual_seed(5)
+    assert not torch.equal(torch.nn.functional.dropout(x, 0.1), out)  # torch's own again
+
+
+def test_a_probability_above_one_is_torch_s_error() -> None:
+    with kernels.fastest(CPU), pytest.raises(RuntimeError, match=r"p to be in \[0, 1\]"):
+        torch.zeros(3).bernoulli_(1.5)
 
 
 def test_nothing_changes_on_another_device_or_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = counted(monkeypatch)
-    with matmul.fastest(torch.device("cuda")):
+    with kernels.fastest(torch.device("cuda")):
         torch.randn(100, 100) @ torch.randn(100, 100)
-    monkeypatch.setattr(matmul, "library", lambda: "default")
-    with matmul.fastest(CPU):
+    monkeypatch.setattr(kernels, "library", lambda: "default")
+    with kernels.fastest(CPU):
         torch.randn(100, 100) @ torch.randn(100, 100)
     assert seen == []
