@@ -9,7 +9,8 @@ by one machine at a time, and every change raises its revision. So, of the two s
 
 Nothing is ever merged: where two machines went on unequally far, the higher revision replaces the lower.
 What is not whole yet looks unfinished: a run arrives locally in one transaction, and in MongoDB it is RUNNING, at
-revision 0, until its last piece is there. A pull leaves such a run to the machine that sends it.
+revision 0, until its last piece is there. A pull leaves such a run to the machine that sends it. A run that has lost
+a file there is sent again.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def sync(local: SqliteRunStore, url: str, *, pull: bool = False, progress: bool 
     remote = MongoRunStore(url)
     try:
         here, removed = local.states(), local.removed()
-        there = {uuid: state for uuid, state in remote.states().items() if uuid not in removed}  # `rm` is for good
+        seen = remote.states(check_files=not pull)
+        there = {uuid: state for uuid, state in seen.items() if uuid not in removed}  # `rm` is for good
         source, target = (there, here) if pull else (here, there)
         whole = {uuid: state for uuid, state in source.items() if state.revision}
         older = [u for u, state in whole.items() if u not in target or target[u].revision < state.revision]

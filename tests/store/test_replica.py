@@ -114,6 +114,20 @@ def test_sync_sends_what_is_missing_and_doing_it_again_changes_nothing(tmp_path:
     assert_equal(local, remote)
 
 
+def test_a_file_that_is_gone_there_is_sent_again(tmp_path: Path, mongo_url: str) -> None:
+    local, remote = open_local(tmp_path), MongoRunStore(mongo_url)
+    train(local)
+    train(local, seed=1)
+    sync(local, mongo_url)
+    (lost, *_) = (artifact["file_id"] for artifact in remote.document(1)["artifacts"])
+    remote.files.delete_one({"_id": lost})
+    synced = sync(local, mongo_url)
+    assert synced.moved
+    assert synced.complete
+    assert sync(local, mongo_url).moved == 0
+    assert_equal(local, remote)
+
+
 def test_two_machines_runs_of_one_number_both_reach_mongodb(tmp_path: Path, mongo_url: str) -> None:
     stores = [open_local(tmp_path / machine) for machine in "ab"]
     for store in stores:
