@@ -78,6 +78,16 @@ def test_transposed_and_strided_factors_are_read_as_they_lie() -> None:
         assert_close(a @ b, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_model_s_step_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN reorders a strided factor element by element, and a loop over steps has nothing else."""
+    seen = counted(monkeypatch)
+    with kernels.fastest(CPU):
+        torch.randn(352, 32) @ torch.randn(32, 11, 384)[:, 3]
+        assert seen == []
+        torch.randn(352, 32) @ torch.randn(384, 32).t()
+        assert len(seen) == 1
+
+
 def test_torch_s_own_errors_stay() -> None:
     with kernels.fastest(CPU), pytest.raises(RuntimeError, match="cannot be multiplied"):
         torch.randn(200, 300) @ torch.randn(301, 200)
