@@ -19,6 +19,7 @@ def _as_on_amd(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this torch was built without oneDNN")
     monkeypatch.setattr(kernels, "library", lambda: "oneDNN")
+    monkeypatch.setattr(kernels, "WORTH", 1 << 18)  # small enough for fast tests
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
