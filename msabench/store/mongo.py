@@ -245,30 +245,30 @@ class MongoRunStore:
                     return RunCopy(run_id, revision, documents.apart(document), points, sources, artifacts)
 
     def locate(self, uuid: str) -> State | None:
-        """The state in which a run is here; at revision 0 also where a file of it is gone, as `states` says."""
-        return self._whole(self._states({"info.msabench.uuid": uuid})).get(uuid)
+        """The state in which a run is here."""
+        return self._states({"info.msabench.uuid": uuid}).get(uuid)
 
-    def states(self, *, check_files: bool = False) -> dict[str, State]:
-        """By uuid. Revision 0: a local store has begun to send the run, not all of it has come, or (`check_files`)
-        a file of it is gone: deleted, or lost by a server that was killed and keeps no journal."""
-        states = self._states({"info.msabench": {"$exists": True}})
-        return self._whole(states) if check_files else states
+    def states(self) -> dict[str, State]:
+        """By uuid. Revision 0: a local store has begun to send the run, not all of it has come."""
+        return self._states({"info.msabench": {"$exists": True}})
+
+    def lacking(self, states: Iterable[State]) -> set[int]:
+        """The runs of which an artifact's file is gone: deleted, or lost by a server that was killed and keeps no
+        journal."""
+        files = {state.id: {a["file_id"] for a in state.telling["artifacts"]} for state in states}
+        asked = list(set().union(*files.values()))
+        there: set[ObjectId] = set()
+        with self._guard():
+            for start in range(0, len(asked), 100_000):  # a query has 16 MB
+                some = {"_id": {"$in": asked[start : start + 100_000]}}
+                there |= {file["_id"] for file in self.files.find(some, {"_id": 1})}
+        return {run_id for run_id, ids in files.items() if not ids <= there}
 
     def _states(self, query: Mapping[str, Any]) -> dict[str, State]:
         fields = dict.fromkeys((*TELLING, "info.msabench.uuid", "info.msabench.revision"), 1)
         with self._guard():
             found = list(self.runs.find(query, fields).sort("_id", 1))
         return {run["info"]["msabench"]["uuid"]: State(run["_id"], _revision(run), run) for run in found}
-
-    def _whole(self, states: Mapping[str, State]) -> dict[str, State]:
-        files = {uuid: {a["file_id"] for a in state.telling["artifacts"]} for uuid, state in states.items()}
-        asked = list(set().union(*files.values()))
-        with self._guard():
-            there: set[ObjectId] = set()
-            for start in range(0, len(asked), 100_000):  # a query has 16 MB
-                some = {"_id": {"$in": asked[start : start + 100_000]}}
-                there |= {file["_id"] for file in self.files.find(some, {"_id": 1})}
-        return {uuid: state if files[uuid] <= there else state._replace(revision=0) for uuid, state in states.items()}
 
     def close(self) -> None:
         self.client.close()

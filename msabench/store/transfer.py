@@ -4,13 +4,12 @@ A run is known by its uuid; its number is each store's own (`documents.renumbere
 by one machine at a time, and every change raises its revision. So, of the two sides:
 
 - one lacks the run or has a lower revision: it gets the other's, whole, in the place of its own;
-- both have the same revision and state: nothing is done;
+- both have the same revision and state: nothing is done, but that a run whose file is gone there is sent again;
 - both have the same revision, but differ: two machines went on with one run. Neither side is touched, it is reported.
 
 Nothing is ever merged: where two machines went on unequally far, the higher revision replaces the lower.
 What is not whole yet looks unfinished: a run arrives locally in one transaction, and in MongoDB it is RUNNING, at
-revision 0, until its last piece is there. A pull leaves such a run to the machine that sends it. A run that has lost
-a file there is sent again.
+revision 0, until its last piece is there. A pull leaves such a run to the machine that sends it.
 """
 
 from __future__ import annotations
@@ -72,13 +71,18 @@ def sync(local: SqliteRunStore, url: str, *, pull: bool = False, progress: bool 
     remote = MongoRunStore(url)
     try:
         here, removed = local.states(), local.removed()
-        seen = remote.states(check_files=not pull)
-        there = {uuid: state for uuid, state in seen.items() if uuid not in removed}  # `rm` is for good
+        there = {uuid: state for uuid, state in remote.states().items() if uuid not in removed}  # `rm` is for good
         source, target = (there, here) if pull else (here, there)
         whole = {uuid: state for uuid, state in source.items() if state.revision}
         older = [u for u, state in whole.items() if u not in target or target[u].revision < state.revision]
         equal = [u for u, state in whole.items() if u in target and target[u].revision == state.revision]
         same = {u for u in equal if here[u].equals(there[u])}
+        if not pull:
+            lacking = remote.lacking(there[uuid] for uuid in same)
+            again = {uuid for uuid in same if there[uuid].id in lacking}
+            older += [uuid for uuid in equal if uuid in again]
+            equal = [uuid for uuid in equal if uuid not in again]
+            same -= again
         waiting = set(local.waiting(remote.url))
         for uuid in same:
             if here[uuid].id in waiting:  # it came another way, or the answer to its sending was lost
@@ -129,12 +133,14 @@ def _push(local: SqliteRunStore, remote: MongoRunStore, run_id: int) -> bool:
     revision = local.revision(run_id)  # first: what changes from here on is sent next time
     document = local.document(run_id)
     found = remote.locate(document["info"]["msabench"]["uuid"])
-    if found and found.revision >= revision:
-        if found.equals(State(run_id, revision, document)):
+    same = found is not None and found.equals(State(run_id, revision, document))
+    lost = found is not None and same and bool(remote.lacking([found]))
+    if found and found.revision >= revision and not lost:
+        if same:
             local.confirm(remote.url, run_id, revision)
         return False
     ours = found is not None and found.revision == local.confirmed(remote.url, run_id)
-    since = found.revision if found and ours else 0
+    since = found.revision if found and ours and not lost else 0
     files = local.attachments(run_id, since)
     changes = {name: value for name, value in document.items() if name not in NOT_SENT}
     if found:

@@ -104,7 +104,7 @@ def test_the_cure_names_the_store_where_it_is_not_the_default(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        ("/work/results/runs.db", "ext4"),
+        ("/srv/results/runs.db", "ext4"),
         ("/home/ada/results/runs.db", "nfs4"),
         ("/home/ada/scratch/runs.db", "lustre"),
         ("/home/ada/scratch2/runs.db", "nfs4"),

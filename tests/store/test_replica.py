@@ -128,6 +128,20 @@ def test_a_file_that_is_gone_there_is_sent_again(tmp_path: Path, mongo_url: str)
     assert_equal(local, remote)
 
 
+def test_a_newer_run_that_has_lost_a_file_there_is_not_replaced_by_an_older_one(tmp_path: Path, mongo_url: str) -> None:
+    old, new, remote = open_local(tmp_path / "old"), open_local(tmp_path / "new"), MongoRunStore(mongo_url)
+    train(old)
+    sync(old, mongo_url)
+    sync(new, mongo_url, pull=True)
+    new.update(1, {"status": "OVERWRITTEN"})
+    sync(new, mongo_url)
+    (lost, *_) = (artifact["file_id"] for artifact in remote.document(1)["artifacts"])
+    remote.files.delete_one({"_id": lost})
+    assert (sync(old, mongo_url).moved, remote.load(1).status) == (0, "OVERWRITTEN")
+    assert sync(new, mongo_url).moved == 1
+    assert_equal(new, remote)
+
+
 def test_two_machines_runs_of_one_number_both_reach_mongodb(tmp_path: Path, mongo_url: str) -> None:
     stores = [open_local(tmp_path / machine) for machine in "ab"]
     for store in stores:
