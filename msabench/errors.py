@@ -24,6 +24,10 @@ class DataError(MsabenchError):
     exit_code = 3
 
 
+class ModelError(MsabenchError):
+    """What a model's own code raised, or answered and should not have: with its file and line where these are known."""
+
+
 class StoreError(MsabenchError):
     """A run store that cannot be opened, read or written."""
 
