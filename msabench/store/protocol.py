@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-STATUSES = ("RUNNING", "COMPLETED", "FAILED", "INTERRUPTED", "OVERWRITTEN")
+# Sacred's RUNNING, COMPLETED, FAILED and INTERRUPTED; OVERWRITTEN: by a newer run of the same key; DAMAGED: a record
+# that is not what a run's is, as it reads (no run is stored with that status).
+STATUSES = ("RUNNING", "COMPLETED", "FAILED", "INTERRUPTED", "OVERWRITTEN", "DAMAGED")
+KEY = r"[0-9a-f]{16}"  # RunConfig.key, from which a folder's name is made
 SILENT_AFTER = 60.0  # seconds without a heartbeat (one is due every 10) after which a RUNNING run counts as dead
 
 
@@ -18,7 +21,7 @@ class RunRecord:
     id: int
     uuid: str
     key: str  # RunConfig.key: the run's identity
-    status: str  # Sacred's RUNNING, COMPLETED, FAILED, INTERRUPTED; ours: OVERWRITTEN, by a newer run of the same key
+    status: str  # one of STATUSES
     model: str
     dataset: str
     seed: int
