@@ -39,17 +39,18 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from run_stores import Server, assert_equal  # noqa: E402  # the server of the tests
 
-from msabench import config as configuration  # noqa: E402
 from msabench.config import RunConfig  # noqa: E402
 from msabench.data.batching import Prepared, prepare  # noqa: E402
-from msabench.data.schema import Dataset, Ragged, Split  # noqa: E402
+from msabench.data.schema import Dataset, Split  # noqa: E402
 from msabench.errors import StoreError  # noqa: E402
-from msabench.experiment import Outcome, execute  # noqa: E402
+from msabench.literature import presets  # noqa: E402
 from msabench.metrics import mae  # noqa: E402
-from msabench.store.mongo import MongoRunStore  # noqa: E402
+from msabench.ragged import Ragged  # noqa: E402
+from msabench.runs.execute import Outcome, execute  # noqa: E402
+from msabench.store.embedded.sqlite import SqliteRunStore  # noqa: E402
+from msabench.store.mongodb.mongo import MongoRunStore  # noqa: E402
 from msabench.store.protocol import RunRecord, RunStore  # noqa: E402
 from msabench.store.replica import ReplicatingStore  # noqa: E402
-from msabench.store.sqlite import SqliteRunStore  # noqa: E402
 from msabench.store.transfer import sync  # noqa: E402
 from msabench.train import checkpoint  # noqa: E402
 from msabench.train.loop import train  # noqa: E402
@@ -128,7 +129,7 @@ def dataset() -> Dataset:
 def config(seed: int) -> RunConfig:
     overrides = ["text_mode=features", f"max_epochs={EPOCHS}", f"patience={EPOCHS}"]
     overrides += ["hidden.text=8", "hidden.audio=4", "hidden.visual=4", "text_out=4", "post_fusion=8"]
-    return configuration.build("tfn", "chaos", seed=seed, preset="default", overrides=overrides)
+    return presets.build("tfn", "chaos", seed=seed, preset="default", overrides=overrides)
 
 
 def train_once(store: RunStore, results: Path, data: Prepared, seed: int) -> Outcome:

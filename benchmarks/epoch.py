@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from msabench import config as configuration
 from msabench.contract import Batch
 from msabench.data import load
 from msabench.data.batching import Prepared, prepare
+from msabench.literature import presets
 from msabench.train import kernels
 from msabench.train.loop import Trainer, build_model, predict
 from msabench.train.memory import peak_memory_mib
@@ -82,7 +82,7 @@ class Timed:
 def measure(
     model_name: str, data: Prepared, preset: str, overrides: list[str], limit: int | None, device: torch.device
 ) -> dict[str, float]:
-    config = configuration.build(model_name, data.name, preset=preset, overrides=overrides)
+    config = presets.build(model_name, data.name, preset=preset, overrides=overrides)
     model = build_model(config, data).to(device)
     clock = Clock()
     timed = Timed(data, clock, limit)
@@ -132,7 +132,7 @@ def main() -> None:
     rows = {}
     for encoder in args.encoder or ["minilm"]:
         overrides = [*args.overrides, f"text_encoder={encoder}"]
-        config = configuration.build(args.model, args.dataset, preset=args.preset, overrides=overrides)
+        config = presets.build(args.model, args.dataset, preset=args.preset, overrides=overrides)
         dataset = load(args.dataset, args.data_dir, say=print)
         data = prepare(dataset, config.data, standardise=config.hparams.standardise)
         with kernels.fastest(device):  # as `run` trains

@@ -33,15 +33,15 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from tabulate import tabulate
 
-from msabench import config as configuration
-from msabench import provenance
+from msabench.literature import presets
 from msabench.report.build import build
+from msabench.runs import provenance
 from msabench.store import documents
-from msabench.store.mongo import LIGHT, MongoRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import LIGHT, MongoRunStore
 from msabench.store.protocol import Point, RunRecord, RunStore, flat
 from msabench.store.recorder import RunRecorder
 from msabench.store.replica import ReplicatingStore
-from msabench.store.sqlite import SqliteRunStore
 
 with warnings.catch_warnings(action="ignore"):  # sacred 0.8.7 imports pkg_resources, which says it is deprecated
     import sacred
@@ -101,7 +101,7 @@ class InOneTransaction(SqliteRunStore):
 def fill(store: InOneTransaction, runs: int) -> None:
     """So many completed runs: the ten models on four datasets with the seeds that it takes."""
     chance, begun = random.Random(0), datetime.now(UTC) - timedelta(days=30)
-    configs = {model: configuration.build(model, "mosi").to_dict() for model in MODELS}
+    configs = {model: presets.build(model, "mosi").to_dict() for model in MODELS}
     environment, sources = provenance.environment("cpu"), provenance.sources("mcer")
     with store._transaction():
         for number in range(runs):
@@ -274,7 +274,7 @@ def sacred_with(make_observer: Callable[[], Any]) -> Iterator[Run]:
         experiment = sacred.Experiment(
             "benchmark", interactive=True, base_dir=str(provenance.ROOT), save_git_info=False
         )
-        experiment.add_config(configuration.build("mcer", "mosi").to_dict())
+        experiment.add_config(presets.build("mcer", "mosi").to_dict())
         for path in provenance.source_files("mcer").values():
             experiment.add_source_file(str(path))
 
@@ -316,7 +316,7 @@ def in_mlflow(folder: Path) -> Iterator[Run]:
         seconds = []
         begun = time.perf_counter()
         with mlflow.start_run():
-            mlflow.log_params(flat(configuration.build("mcer", "mosi").to_dict()))
+            mlflow.log_params(flat(presets.build("mcer", "mosi").to_dict()))
             for epoch in range(1, EPOCHS + 1):
                 values = {name: random.random() for name in NAMES}
                 start = time.perf_counter()

@@ -25,15 +25,15 @@ from torch.nn import functional as F
 
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
+from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.groups import bert_groups
 from msabench.models.layers import align_windows, check_fields
-from msabench.registry import register
 
 
 @dataclass(frozen=True)
 class MAGBertConfig(TrainConfig):
-    # The official repository's defaults (MOSI); MMSA's values are in experiments/mag_bert.yaml
+    # The official repository's defaults (MOSI); MMSA's values are in literature/mag_bert.yaml
     lr: float = 1e-5
     batch_size: int = 48
     max_epochs: int = 40

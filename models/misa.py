@@ -23,15 +23,15 @@ from torch.nn import functional as F
 
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
+from msabench.contract.registry import register
 from msabench.models.layers import BiLSTM, masked_mean
-from msabench.registry import register
 
 ORDER = ("text", "visual", "audio")  # of the six vectors that are fused, as in the official code
 
 
 @dataclass(frozen=True)
 class MISAConfig(TrainConfig):
-    # Official code, MOSI (MOSEI in experiments/misa.yaml)
+    # Official code, MOSI (MOSEI in literature/misa.yaml)
     batch_size: int = 64
     lr: float = 1e-4
     lr_bert: float = 1e-4  # one rate for everything there

@@ -28,9 +28,9 @@ from torch.utils.checkpoint import checkpoint
 
 from msabench.config import TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequence
+from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.layers import last_step
-from msabench.registry import register
 
 # Attention dropout keeps a layer's weights for the gradient on a CPU. From this many per head they are computed again
 # instead, which halves the 4 GB that 16 samples of 500 visual steps take.
@@ -39,7 +39,7 @@ LARGE = 2**16
 
 @dataclass(frozen=True)
 class MulTConfig(TrainConfig):
-    # Table 5, MOSI (MOSEI in experiments/mult.yaml)
+    # Table 5, MOSI (MOSEI in literature/mult.yaml)
     batch_size: int = 16
     accumulate: int = 8  # 128 samples a step, in parts as the official code can: the same gradient, less padding
     lr: float = 1e-3

@@ -25,16 +25,16 @@ from torch import Tensor, nn
 
 from msabench.config import TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, State
+from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.groups import encoder_groups
 from msabench.models.label_generation import LabelMemory, weighted_gaps
 from msabench.models.layers import LSTMEncoder, check_fields
-from msabench.registry import register
 
 
 @dataclass(frozen=True)
 class SelfMMConfig(TrainConfig):
-    # The official repository's values for MOSI; MOSEI's and MMSA's are in experiments/self_mm.yaml
+    # The official repository's values for MOSI; MOSEI's and MMSA's are in literature/self_mm.yaml
     batch_size: int = 32
     accumulate: int = 4
     lr_bert: float = 5e-5

@@ -22,9 +22,9 @@ import pymongo
 import pytest
 from bson import json_util
 
-from msabench.store.mongo import MongoRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.protocol import Point, RunCopy, RunStore
-from msabench.store.sqlite import SqliteRunStore
 
 
 def run_document(model: str = "mcer", dataset: str = "mosi", seed: int = 0, key: str = "k", **changes: Any) -> dict:

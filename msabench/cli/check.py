@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from msabench.registry import Entry
+    from msabench.contract.registry import Entry
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -23,7 +23,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msabench import registry
+    from msabench.contract import registry
 
     failed = sum([check(entry, args.file) for entry in registry.load_file(args.file)])
     return 1 if failed else 0
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check(entry: Entry, file: Path) -> int:
     """Prints a line per check; the number of those that failed."""
-    from msabench.checks import CHECKS
+    from msabench.checks.checks import CHECKS
 
     print(f"{entry.name} ({file})", flush=True)
     marks = []
@@ -46,7 +46,7 @@ def check(entry: Entry, file: Path) -> int:
 
 def outcome(function: Callable[[Entry], None], entry: Entry, file: Path) -> tuple[str, str]:
     """✓ and what was checked, ✗ and what is wrong, or – and why it could not be checked."""
-    from msabench.checks import Skipped
+    from msabench.checks.checks import Skipped
     from msabench.errors import MsabenchError
 
     try:

@@ -84,7 +84,7 @@ def verify(args: argparse.Namespace) -> int:
 def simulate(args: argparse.Namespace) -> int:
     from msabench.data import find
     from msabench.data.export import write_mmsa
-    from msabench.data.simulate import simulate as make
+    from msabench.data.twins.simulate import simulate as make
     from msabench.errors import UsageError
 
     if not find.card(args.name).simulated:
@@ -114,8 +114,8 @@ def list_(args: argparse.Namespace) -> int:
 
 
 def convert(args: argparse.Namespace) -> int:
-    from msabench.data import convert as converting
-    from msabench.data import unpickle
+    from msabench.data.readers import convert as converting
+    from msabench.data.readers import unpickle
     from msabench.errors import UsageError
 
     target = args.output or args.file.with_suffix(f".clean{args.file.suffix}")

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 def repair(args: argparse.Namespace) -> int:
     from msabench.store import local_file
-    from msabench.store.repair import repair
+    from msabench.store.embedded.repair import repair
 
     result = repair(local_file(_place(args)))
     print(result)
@@ -95,9 +95,9 @@ def _source(name: str, data_dir: Path | None) -> str:
 
 def store(args: argparse.Namespace) -> Iterator[Finding]:
     from msabench.store import is_mongo, local_file, redact
-    from msabench.store.file import DamagedFile
-    from msabench.store.repair import check
-    from msabench.store.salvage import count
+    from msabench.store.embedded.file import DamagedFile
+    from msabench.store.embedded.repair import check
+    from msabench.store.embedded.salvage import count
 
     place = _place(args)
     ok, fix = True, "choose a folder that can be written with --results"

@@ -59,7 +59,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def list_models(args: argparse.Namespace) -> int:
-    from msabench import catalogue
+    from msabench.literature import catalogue
 
     print(catalogue.table())
     return 0

@@ -57,7 +57,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msabench import published
+    from msabench.literature import published
     from msabench.report import text
     from msabench.report.build import build
     from msabench.store import open_store
@@ -102,7 +102,7 @@ def _chosen(records: list[RunRecord], field: str, names: list[str] | None) -> li
 
 def _preset(model: str, name: str, dataset: str) -> Mapping[str, Any]:
     """A preset's values; {} for one that a run in the store still names and that is gone."""
-    from msabench.published import preset
+    from msabench.literature.published import preset
 
     try:
         return preset(model, name, dataset)
@@ -120,7 +120,7 @@ def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) ->
     import csv
     from dataclasses import replace
 
-    from msabench.conventions import score
+    from msabench.metrics.conventions import score
 
     rescored = []
     for record in records:

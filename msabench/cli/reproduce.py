@@ -42,9 +42,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msabench import registry
     from msabench.cli.run import log_to_stdout
-    from msabench.reproduce import reproduce
+    from msabench.contract import registry
+    from msabench.runs.reproduce import reproduce
     from msabench.store import open_store
 
     log_to_stdout()

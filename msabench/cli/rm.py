@@ -38,9 +38,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msabench import upkeep
+    from msabench.runs import upkeep
     from msabench.store import is_mongo, open_local, open_store
-    from msabench.store.mongo import MongoRunStore
+    from msabench.store.mongodb.mongo import MongoRunStore
 
     wanted = parse_runs(args.runs, "rm 3-7 12")
     looking = open_store(args.store, args.results, read=True)

@@ -32,7 +32,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("dataset", metavar="DATASET", help="mosi, mosei, mosi-sim, … (msabench list datasets)")
     command.add_argument("--model-path", metavar="FILE", type=Path, help="a file of your own that registers MODEL")
     command.add_argument("--seeds", metavar="S", default="0", help="e.g. 0-4 or 1,2,7 (default 0)")
-    command.add_argument("--preset", metavar="NAME", default="paper", help="published hyper-parameters (default paper)")
+    command.add_argument("--preset", metavar="NAME", help="published hyper-parameters (default paper, if there are)")
     command.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="any setting, repeatable"
     )
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     short = {name: getattr(args, name) for name in ("max_epochs", "text_encoder", "text_mode", "modalities")}
     overrides = args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
 
-    from msabench import runner
+    from msabench.runs import run as runner
 
     log_to_stdout()
     return runner.run(

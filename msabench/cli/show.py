@@ -47,7 +47,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 def show(args: argparse.Namespace) -> int:
     what = args.what
     if what[0] == "model" and len(what) == 2:
-        from msabench import catalogue
+        from msabench.literature import catalogue
 
         print("\n".join(catalogue.describe(what[1])))
         return 0
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, run_id: int) -> int:
 
 def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
     """The lines of `show`. results: the folder whose checkpoints it looks for."""
-    from msabench import checkpoints
+    from msabench.store import checkpoints
 
     run, document = store.load(run_id), store.document(run_id)
     environment, curves = run.environment, store.metrics(run_id)

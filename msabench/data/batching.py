@@ -15,9 +15,10 @@ from torch import nn
 
 from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch, DataSpec
-from msabench.data.collate import Scale, pad
-from msabench.data.schema import SPLITS, Dataset, Ragged, Split
+from msabench.contract.collate import Scale, pad
+from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError, UsageError, closest
+from msabench.ragged import Ragged
 from msabench.text.encoders import (
     EncoderSource,
     GivenFeatures,

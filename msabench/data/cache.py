@@ -14,14 +14,16 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from msabench.cachedir import directory, lock
 from msabench.data.fingerprint import SEQUENCES
-from msabench.data.schema import Dataset, Ragged, Split
+from msabench.data.schema import Dataset, Split
+from msabench.ragged import Ragged
 
 _MAGIC = b"msabench"
 _FORMAT = 1  # raised when this module writes another form
@@ -30,13 +32,6 @@ _PAGE = 4096
 
 Say = Callable[[str], None]
 Parts = Callable[[], Iterable[np.ndarray]]  # called again if writing fails half-way
-
-
-def directory() -> Path:
-    """$MSABENCH_CACHE, else $XDG_CACHE_HOME/msabench, else ~/.cache/msabench. It may not exist yet."""
-    if place := os.environ.get("MSABENCH_CACHE"):
-        return Path(place).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "msabench"
 
 
 def key(*parts: object) -> str:
@@ -226,20 +221,3 @@ def _unpack(header: dict[str, Any], array: Callable[[list[Any]], np.ndarray]) ->
         split["extra_labels"] = {label: array(entry) for label, entry in split["extra_labels"].items()}
         splits[name] = Split(**{**split, "labels": array(split["labels"])})
     return Dataset(splits=splits, **{**header, "notes": tuple(header["notes"])})
-
-
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """One process at a time, where the system can; without it the work is only done twice."""
-    file = None
-    with contextlib.suppress(ImportError, OSError):
-        import fcntl
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_suffix(".lock").open("w")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        if file is not None:
-            file.close()

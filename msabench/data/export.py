@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from msabench.data import convert
+from msabench.data.readers import convert
 from msabench.data.readers.mmsa import TWIN
-from msabench.data.schema import Dataset, Ragged, Split
+from msabench.data.schema import Dataset, Split
+from msabench.ragged import Ragged
 
 
 def write_mmsa(dataset: Dataset, path: Path) -> None:

@@ -71,7 +71,7 @@ def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stde
 
 
 def _simulated(name: str, alignment: str, say: Callable[[str], None]) -> Dataset:
-    from msabench.data import simulate
+    from msabench.data.twins import simulate
 
     if alignment == "aligned":
         raise DataError(f"{name} is unaligned only.\n  Expected: --alignment auto or unaligned.")

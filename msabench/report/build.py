@@ -11,17 +11,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from msabench.data.find import card
+from msabench.literature.published import usual_preset
 from msabench.report.table import Cell, Column, Report, Row, Table, columns_of, ranked
 from msabench.store.protocol import flat
 from msabench.text.sources import PAPER
 
 if TYPE_CHECKING:
-    from msabench.published import PublishedResult
+    from msabench.literature.published import PublishedResult
     from msabench.store.protocol import RunRecord
 
 SHOWN = 4  # of a path, the last parts: "mosi_copy/MOSI/Processed/unaligned_50.pkl"
 PROTOCOL = "test evaluated once, at the end, with the epoch that has the best validation MAE"
-OBSERVERS = {"all": "planted best", "text": "best from text alone"}  # of a simulated twin: msabench.data.planted
+OBSERVERS = {"all": "planted best", "text": "best from text alone"}  # of a simulated twin: msabench.data.twins.planted
 Curve = list[tuple[int, float]]  # (epoch, valid MAE)
 
 
@@ -35,7 +36,7 @@ def build(
 ) -> Report:
     """One table per dataset and setting, in alphabetical order.
 
-    published, preset: as msabench.published.results and .preset.
+    published, preset: as msabench.literature.published.results and .preset.
     curve: a run's validation MAE by epoch. convention: whose metric definitions the results follow (a label).
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
@@ -245,7 +246,7 @@ def _row(
 ) -> Row:
     first, params = runs[0], _params(runs[0])
     preset = str(first.config.get("preset", "paper"))
-    told = [] if preset == "paper" else [preset]
+    told = [] if preset in ("paper", usual_preset(first.model)) else [preset]
     for key in sorted(params.keys() | usual.keys()):
         if (value := params.get(key, "absent")) != usual.get(key, "absent"):
             told.append(f"{key}={json.dumps(value) if isinstance(value, list) else _plain(value)}".replace('"', ""))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from msabench.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
+    from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.store.protocol import RunStore
-    from msabench.store.sqlite import SqliteRunStore
 
 RESULTS = Path("results")  # where commands look when --results does not say
 
@@ -25,10 +25,10 @@ def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False
     """
     if url_or_path is not None and is_mongo(url_or_path):
         if read:
-            from msabench.store.mongo import MongoRunStore
+            from msabench.store.mongodb.mongo import MongoRunStore
 
             return MongoRunStore(url_or_path)
-        from msabench.store.mongo import connect
+        from msabench.store.mongodb.mongo import connect
         from msabench.store.replica import ReplicatingStore
 
         connect(url_or_path).close()  # a server may be down for now, a mistyped address never comes back
@@ -38,7 +38,7 @@ def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False
     place = Path(url_or_path) if url_or_path is not None else results_dir
     if not read:
         return open_local(place)
-    from msabench.store.sqlite import SqliteRunStore
+    from msabench.store.embedded.sqlite import SqliteRunStore
 
     store = SqliteRunStore(local_file(place), read=True)
     if place != RESULTS and not store.path.exists():
@@ -48,7 +48,7 @@ def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False
 
 def open_local(place: Path) -> SqliteRunStore:
     """The store in a file, or in the folder's runs.db; made when absent."""
-    from msabench.store.sqlite import SqliteRunStore
+    from msabench.store.embedded.sqlite import SqliteRunStore
 
     return SqliteRunStore(local_file(place))
 

@@ -27,11 +27,11 @@ from typing import Any
 from bson import json_util
 from tqdm import tqdm
 
-from msabench import __version__, checkpoints
+from msabench import __version__
 from msabench.errors import StoreError
-from msabench.store import documents
+from msabench.store import checkpoints, documents
+from msabench.store.embedded.sqlite import SqliteRunStore
 from msabench.store.protocol import Point, RunCopy, RunStore
-from msabench.store.sqlite import SqliteRunStore
 
 FORMAT = 1  # of the folder; a newer one is refused
 MANIFEST = "manifest.json"

@@ -17,8 +17,8 @@ from typing import Any
 
 from msabench.errors import MsabenchError
 from msabench.store import redact
-from msabench.store.mongo import MongoRunStore
-from msabench.store.sqlite import SqliteRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.transfer import push
 
 PAUSE = 1.0  # seconds between two sends, and before the first retry; doubles up to

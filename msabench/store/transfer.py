@@ -22,8 +22,8 @@ from tqdm import tqdm
 from msabench.errors import StoreError, UsageError
 from msabench.store import documents, is_mongo, redact
 from msabench.store.documents import State
-from msabench.store.mongo import MongoRunStore
-from msabench.store.sqlite import SqliteRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 
 NOT_SENT = ("_id", "artifacts", "experiment")  # the replica has its own id and file ids; the experiment never changes
 

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from msabench import contract
-from msabench.data import cache
-from msabench.data.collate import pad
-from msabench.data.schema import Ragged
+from msabench import cachedir, contract
+from msabench.contract.collate import pad
 from msabench.errors import DataError, UsageError
+from msabench.ragged import Ragged
 from msabench.seeds import derive
 from msabench.text.sources import EncoderSource, fetch, resolve
 
@@ -141,10 +140,10 @@ def frozen_features(
     content = hashlib.sha256(f"{source.fingerprint} {device.type}".encode())
     for array in (token_ids.values, token_ids.offsets):
         content.update(np.ascontiguousarray(array).data)
-    path = cache.directory() / "text" / f"{content.hexdigest()[:32]}.npy"
+    path = cachedir.directory() / "text" / f"{content.hexdigest()[:32]}.npy"
     if not path.is_file():
         try:
-            with cache.lock(path):  # of several workers that start at once, one encodes and the others wait
+            with cachedir.lock(path):  # of several workers that start at once, one encodes and the others wait
                 if not path.is_file():
                     _encode(source, token_ids, path, batch_size, progress, device)
         except OSError as error:

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msabench import metrics, registry
+from msabench import metrics
 from msabench.config import RunConfig
-from msabench.contract import Batch, Model, Output, State
+from msabench.contract import Batch, Model, Output, State, registry
 from msabench.data.batching import Prepared
 from msabench.errors import MsabenchError
 from msabench.seeds import derive, stream

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from msabench import provenance, registry
 from msabench.__main__ import main
+from msabench.contract import registry
 from msabench.errors import UsageError
+from msabench.runs import provenance
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_each_red_line_is_followed_by_its_fix(
     monkeypatch.setattr("msabench.data.load", failing(MsabenchError("no data")))
     monkeypatch.setattr(importlib.metadata, "version", failing(importlib.metadata.PackageNotFoundError()))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr("msabench.store.mongo.PATIENCE_MS", 100)
+    monkeypatch.setattr("msabench.store.mongodb.mongo.PATIENCE_MS", 100)
     (tmp_path / "runs.db").write_bytes(b"not a database" * 100)
     assert main(["doctor", "--results", str(tmp_path), "--store", URL]) == 1
     lines = capsys.readouterr().out.splitlines()

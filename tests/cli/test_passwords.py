@@ -64,7 +64,7 @@ def test_an_address_as_msabench_shows_it_gets_its_password_from_the_environment(
 def test_no_message_has_the_password(
     arguments: list[str], debug: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("msabench.store.mongo.PATIENCE_MS", 50)
+    monkeypatch.setattr("msabench.store.mongodb.mongo.PATIENCE_MS", 50)
     assert main([*arguments, *debug]) != 0
     out, err = capsys.readouterr()
     assert "s3cr" not in out + err

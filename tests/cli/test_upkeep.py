@@ -15,9 +15,9 @@ from run_stores import run_document
 
 from msabench.__main__ import main
 from msabench.store import open_local
-from msabench.store.mongo import MongoRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.replica import ReplicatingStore
-from msabench.store.sqlite import SqliteRunStore
 from msabench.store.transfer import sync
 
 MB = b"\0" * 1_000_000

@@ -2,8 +2,8 @@
 
 import pytest
 
-from msabench.checks import CHECKS, Skipped
-from msabench.registry import Entry, entries
+from msabench.checks.checks import CHECKS, Skipped
+from msabench.contract.registry import Entry, entries
 
 
 @pytest.mark.parametrize("check", CHECKS)

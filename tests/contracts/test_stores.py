@@ -15,9 +15,9 @@ import pytest
 from run_stores import run_document
 
 from msabench.errors import RunTaken, StoreError, UsageError
-from msabench.store.mongo import MongoRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.protocol import Point, RunStore
-from msabench.store.sqlite import SqliteRunStore
 
 ODD = {
     "numpy": [np.float32(0.5), np.int64(3), np.bool_(True), np.arange(3)],
@@ -49,7 +49,7 @@ ODD_READ = {
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunStore]:
     if request.param.startswith("sqlite"):
         if request.param == "sqlite on nfs":  # a rollback journal in the place of the WAL
-            request.getfixturevalue("monkeypatch").setattr("msabench.store.file.network", lambda path: "nfs4")
+            request.getfixturevalue("monkeypatch").setattr("msabench.store.embedded.file.network", lambda path: "nfs4")
         store: RunStore = SqliteRunStore(tmp_path / "a folder" / "runs.db")
     elif request.param == "mongomock":
         mongomock.gridfs.enable_gridfs_integration()

@@ -15,8 +15,9 @@ from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch
 from msabench.data import batching
 from msabench.data.batching import CHUNK, Prepared, plan, prepare
-from msabench.data.schema import Dataset, Ragged, Split
+from msabench.data.schema import Dataset, Split
 from msabench.errors import DataError, UsageError
+from msabench.ragged import Ragged
 from msabench.seeds import stream
 from msabench.text.encoders import EncoderSource, GivenFeatures, TextEncoder, tokenise
 

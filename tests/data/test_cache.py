@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msabench import cachedir
 from msabench.data import cache, find, loading
 from msabench.data.fingerprint import fingerprint
-from msabench.data.schema import SPLITS, Dataset, Ragged, Split
+from msabench.data.schema import SPLITS, Dataset, Split
+from msabench.ragged import Ragged
 
 
 @pytest.fixture(autouse=True)
@@ -157,11 +159,11 @@ def test_the_place_is_msabench_cache_then_xdg_then_home(monkeypatch):
     monkeypatch.setenv("MSABENCH_CACHE", "/a")
     monkeypatch.setenv("XDG_CACHE_HOME", "/b")
     monkeypatch.setenv("HOME", "/c")
-    assert cache.directory() == Path("/a")
+    assert cachedir.directory() == Path("/a")
     monkeypatch.delenv("MSABENCH_CACHE")
-    assert cache.directory() == Path("/b/msabench")
+    assert cachedir.directory() == Path("/b/msabench")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.directory() == Path("/c/.cache/msabench")
+    assert cachedir.directory() == Path("/c/.cache/msabench")
 
 
 def test_the_same_file_elsewhere_has_its_own_source(tmp_path):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 from written_out import arrays, samples, sigmoid
 
-from msabench import synthetic
+from msabench.checks import synthetic
 from msabench.contract import Batch, Sequence
 from msabench.errors import UsageError
 from msabench.models.cubemlp import CubeMLP, CubeMLPConfig, centred, freeze_layers

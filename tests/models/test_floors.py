@@ -11,9 +11,9 @@ import torch
 from sklearn.linear_model import Ridge as SkRidge
 from sklearn.preprocessing import StandardScaler
 
-from msabench import registry, synthetic
+from msabench.checks import synthetic
 from msabench.config import DataConfig, TrainConfig
-from msabench.contract import Batch, Model, Sequence
+from msabench.contract import Batch, Model, Sequence, registry
 from msabench.data import load
 from msabench.data.batching import prepare
 from msabench.models.floors import ALPHAS, Mean, MeanConfig, RidgeAll, RidgeAudio, RidgeText

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from written_out import arrays, samples, sigmoid
 
-from msabench import synthetic
+from msabench.checks import synthetic
 from msabench.contract import Batch, Output, State
 from msabench.errors import UsageError
 from msabench.models.iccn import ICCN, ICCNConfig, correlation

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.testing import assert_close
 
-from msabench import synthetic
-from msabench.config import build
+from msabench.checks import synthetic
+from msabench.literature.presets import build
 from msabench.models.layers import Rates, Sizes
 from msabench.models.lmf import LMF, LMFConfig
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from msabench import checks, synthetic
+from msabench.checks import checks, synthetic
 from msabench.contract import DataSpec, Output, Sequence, State
 from msabench.errors import UsageError
 from msabench.models.mag_bert import Gate, MAGBert, MAGBertConfig, along_tokens

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from msabench import checks, synthetic
+from msabench.checks import checks, synthetic
 from msabench.contract import Batch, Output, State
+from msabench.contract.registry import Entry, get
 from msabench.errors import UsageError
 from msabench.models.mcer import MCER, MCERConfig
-from msabench.registry import Entry, get
 from msabench.train.optim import make_optimiser
 
 SMALL = MCERConfig(

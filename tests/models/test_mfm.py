@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from msabench import synthetic
-from msabench.config import build
+from msabench.checks import synthetic
 from msabench.contract import MODALITIES, Batch, Sequence, State
+from msabench.literature.presets import build
 from msabench.models.layers import Rates, Sizes
 from msabench.models.mfm import MFM, Decoder, MemoryFusion, MFMConfig, mmd
 

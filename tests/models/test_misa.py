@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from msabench import synthetic
-from msabench.config import build as configure
+from msabench.checks import synthetic
 from msabench.contract import Batch, DataSpec, Output, Sequence, State
+from msabench.literature.presets import build as configure
 from msabench.models.misa import MISA, MISAConfig, Recurrent, cmd, difference
 from msabench.text.encoders import GivenFeatures
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from msabench import synthetic
-from msabench.config import build as configure
+from msabench.checks import synthetic
 from msabench.contract import DataSpec, Sequence
 from msabench.errors import UsageError
+from msabench.literature.presets import build as configure
 from msabench.models.mult import Block, Crossmodal, Memory, MulT, MulTConfig, sinusoids, visible
 from msabench.text.encoders import GivenFeatures
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from msabench import checks, synthetic
+from msabench.checks import checks, synthetic
 from msabench.contract import DataSpec, State
+from msabench.contract.registry import get
 from msabench.errors import UsageError
 from msabench.models.self_mm import SelfMM, SelfMMConfig
-from msabench.registry import get
 from msabench.text.encoders import GivenFeatures
 
 

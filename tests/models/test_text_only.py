@@ -2,7 +2,7 @@
 
 import torch
 
-from msabench import checks, synthetic
+from msabench.checks import checks, synthetic
 from msabench.contract import Sequence
 from msabench.models.text_only import TextOnly, TextOnlyConfig
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from msabench import synthetic
-from msabench.config import build
+from msabench.checks import synthetic
+from msabench.literature.presets import build
 from msabench.models.layers import Rates, Sizes
 from msabench.models.tfn import TFN, TFNConfig
 from msabench.train.optim import make_optimiser

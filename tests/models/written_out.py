@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from msabench import synthetic
+from msabench.checks import synthetic
 from msabench.contract import Batch, Sequence
 
 

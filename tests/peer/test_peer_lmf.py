@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from msabench import checks, synthetic
-from msabench.config import build
+from msabench.checks import checks, synthetic
 from msabench.contract import Batch, State
+from msabench.literature.presets import build
 from msabench.models.layers import Rates
 from msabench.models.lmf import LMF
 from msabench.train.optim import make_optimiser

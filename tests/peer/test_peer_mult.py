@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from msabench import synthetic
-from msabench.config import build
+from msabench.checks import synthetic
 from msabench.contract import Batch, Sequence, State
+from msabench.literature.presets import build
 from msabench.models.mult import MulT, MulTConfig
 
 if TYPE_CHECKING:

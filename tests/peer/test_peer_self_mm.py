@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from msabench import synthetic
-from msabench.checks import predict
-from msabench.config import build
+from msabench.checks import synthetic
+from msabench.checks.checks import predict
 from msabench.contract import Batch, Sequence, State
+from msabench.literature.presets import build
 from msabench.models.label_generation import LabelMemory
 from msabench.models.self_mm import SelfMM, SelfMMConfig
 from msabench.text.encoders import TextEncoder

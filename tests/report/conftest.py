@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from msabench.errors import StoreError
-from msabench.published import PublishedResult
+from msabench.literature.published import PublishedResult
 from msabench.report.build import build
 from msabench.report.table import Report
 from msabench.store.protocol import RunRecord
@@ -68,7 +68,7 @@ def run() -> Callable[..., RunRecord]:
 
 @pytest.fixture
 def published() -> Callable[[str], list[PublishedResult]]:
-    """What msabench.published.results gives, by dataset."""
+    """What msabench.literature.published.results gives, by dataset."""
 
     def row(model: str, mae: float, **settings: Any) -> PublishedResult:
         variant = ",".join(f"{key}=[{', '.join(value)}]" for key, value in settings.items())

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from msabench.published import PublishedResult
+from msabench.literature.published import PublishedResult
 from msabench.report.build import build
 from msabench.report.table import Row, Table
 

@@ -16,10 +16,10 @@ from run_stores import ODD, SOURCES, assert_same_runs, comparable, odd_run, run_
 
 from msabench.errors import StoreError
 from msabench.store import folder, open_local
+from msabench.store.embedded.sqlite import SqliteRunStore
 from msabench.store.folder import check, export, import_, safe_paths
-from msabench.store.mongo import MongoRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.protocol import RunStore
-from msabench.store.sqlite import SqliteRunStore
 from msabench.store.transfer import sync
 
 

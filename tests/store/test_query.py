@@ -13,9 +13,9 @@ from run_stores import run_document
 
 from msabench.errors import UsageError
 from msabench.store import query
-from msabench.store.mongo import MongoRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.protocol import RunStore
-from msabench.store.sqlite import SqliteRunStore
 
 AGO = {1: timedelta(days=9), 2: timedelta(hours=30), 3: timedelta(minutes=1)}
 

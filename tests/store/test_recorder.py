@@ -13,10 +13,10 @@ import mongomock
 import mongomock.gridfs
 import pytest
 
-from msabench.store.mongo import MongoRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.protocol import RunStore
 from msabench.store.recorder import RunRecorder
-from msabench.store.sqlite import SqliteRunStore
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)

@@ -10,9 +10,9 @@ import pytest
 from run_stores import Server, assert_equal, own_server, train, until
 
 from msabench.store import open_local, open_store, replica
-from msabench.store.mongo import MongoRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.replica import ReplicatingStore
-from msabench.store.sqlite import SqliteRunStore
 from msabench.store.transfer import push, sync
 
 NOWHERE = "mongodb://ada:secret@127.0.0.1:1/x"
@@ -57,7 +57,7 @@ def test_an_epoch_reaches_mongodb_while_the_run_goes_on(tmp_path: Path, mongo_ur
 def test_a_server_that_is_down_from_the_start_costs_two_lines_and_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msabench.store.mongo.PATIENCE_MS", 200)
+    monkeypatch.setattr("msabench.store.mongodb.mongo.PATIENCE_MS", 200)
     lines: list[str] = []
     store = ReplicatingStore(tmp_path / "runs.db", NOWHERE, say=lines.append)
     run_id = train(store)

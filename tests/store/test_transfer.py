@@ -14,10 +14,10 @@ from run_stores import EARLY, ODD, SOURCES, assert_same_runs, comparable, odd_ru
 
 from msabench.errors import StoreError, UsageError
 from msabench.store import open_local
-from msabench.store.mongo import MongoRunStore
+from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.protocol import Point, RunCopy
 from msabench.store.replica import ReplicatingStore
-from msabench.store.sqlite import SqliteRunStore
 from msabench.store.transfer import push, sync
 
 
@@ -261,7 +261,7 @@ def test_what_is_no_address_is_wrong_usage(tmp_path: Path) -> None:
 def test_a_server_that_dies_during_a_pull_ends_it_with_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msabench.store.mongo.PATIENCE_MS", 200)
+    monkeypatch.setattr("msabench.store.mongodb.mongo.PATIENCE_MS", 200)
     a, b, server = machine(tmp_path, "a"), machine(tmp_path, "b"), own_server(tmp_path)
     for seed in range(3):
         odd_run(a, seed)

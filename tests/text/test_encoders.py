@@ -13,11 +13,11 @@ import torch
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
-from msabench import contract
-from msabench.data import cache, unpickle
-from msabench.data.collate import pad
-from msabench.data.schema import Ragged
+from msabench import cachedir, contract
+from msabench.contract.collate import pad
+from msabench.data.readers import unpickle
 from msabench.errors import DataError, UsageError
+from msabench.ragged import Ragged
 from msabench.text import encoders
 from msabench.text.encoders import (
     EncoderSource,
@@ -272,10 +272,10 @@ def test_frozen_features_of_other_tokens_are_others(tiny: EncoderSource) -> None
 def test_an_interrupted_encoding_leaves_nothing(tiny: EncoderSource, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = tokenise(tiny, ["bad bad end"], 12)
     monkeypatch.setattr(encoders, "pad", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    before = set(cache.directory().rglob("*.*"))
+    before = set(cachedir.directory().rglob("*.*"))
     with pytest.raises(KeyboardInterrupt):
         frozen_features(tiny, tokens)
-    left = {path.suffix for path in set(cache.directory().rglob("*.*")) - before}
+    left = {path.suffix for path in set(cachedir.directory().rglob("*.*")) - before}
     assert left <= {".lock"}
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from msabench.config import DataConfig
 from msabench.data.batching import Prepared, prepare
-from msabench.data.schema import Dataset, Ragged, Split
+from msabench.data.schema import Dataset, Split
+from msabench.ragged import Ragged
 
 
 def ragged(draw: np.random.Generator, labels: np.ndarray, width: int, longest: int) -> Ragged:

@@ -14,12 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from msabench import config as configuration
-from msabench import registry
 from msabench.config import RunConfig
-from msabench.contract import Batch, Output, State
+from msabench.contract import Batch, Output, State, registry
 from msabench.data.batching import Prepared
 from msabench.errors import MsabenchError, StoreError
+from msabench.literature import presets
 from msabench.train import checkpoint
 from msabench.train.loop import Result, Trainer, build_model, train
 
@@ -48,7 +47,7 @@ class Memory:
 
 def run_config(model: str = "mcer", *overrides: str, epochs: int = 4, seed: int = 0) -> RunConfig:
     small = ("batch_size=8", f"max_epochs={epochs}", "text_mode=features", "lr_bert=1e-3") if model == "mcer" else ()
-    return configuration.build(model, "tiny", seed=seed, preset="default", overrides=[*small, *overrides])
+    return presets.build(model, "tiny", seed=seed, preset="default", overrides=[*small, *overrides])
 
 
 def run(data: Prepared, workdir: Path, config: RunConfig | None = None, **options: Any) -> tuple[Result, Memory]:

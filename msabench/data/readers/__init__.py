@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msabench.data import unpickle
 from msabench.data.cache import Writer
+from msabench.data.readers import unpickle
 from msabench.data.schema import Dataset
 from msabench.errors import DataError
 

@@ -16,9 +16,10 @@ import numpy as np
 
 from msabench.data.cache import Writer
 from msabench.data.fingerprint import fingerprint
-from msabench.data.repair import Padded, Tally, extents_by_lengths, extents_by_zeros
-from msabench.data.schema import SPLITS, Dataset, Ragged, Split
+from msabench.data.readers.repair import Padded, Tally, extents_by_lengths, extents_by_zeros
+from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError
+from msabench.ragged import Ragged
 
 if TYPE_CHECKING:
     from msabench.data.find import Card

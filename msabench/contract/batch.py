@@ -1,0 +1,93 @@
+"""What a model sees and what it must answer.
+
+Shapes everywhere: B samples of a batch, T steps, d features. A modality is "text", "audio" or "visual".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from msabench.seeds import derive
+
+MODALITIES = ("text", "audio", "visual")
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One modality of a batch. Real steps stand first; every row has at least one."""
+
+    values: Tensor  # (B, T, d) float; for text under fine-tuning (B, T) int64 token ids
+    mask: Tensor  # (B, T) bool, True where a step is real
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) int64."""
+        return self.mask.sum(1)
+
+    def to(self, device: torch.device) -> Sequence:
+        return Sequence(self.values.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class Batch:
+    text: Sequence
+    audio: Sequence
+    visual: Sequence
+    label: Tensor  # (B,) float32
+    index: Tensor  # (B,) int64, the sample's row in its split: models with a per-sample memory use it
+
+    def __getitem__(self, modality: str) -> Sequence:
+        return getattr(self, modality)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def to(self, device: torch.device) -> Batch:
+        return replace(
+            self,
+            **{m: self[m].to(device) for m in MODALITIES},
+            label=self.label.to(device, non_blocking=True),
+            index=self.index.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model may know of the data before it sees any."""
+
+    widths: Mapping[str, int]  # feature size per modality; for text the encoder's width
+    n_train: int
+    make_text_encoder: Callable[[], nn.Module]  # a fresh module: Sequence of text -> (B, T, widths["text"])
+    label_range: float = 3.0  # labels lie in [-label_range, label_range]
+    max_steps: Mapping[str, int] = field(default_factory=dict)  # longest sequence per modality over all splits
+
+
+@dataclass(frozen=True)
+class State:
+    """Where training stands."""
+
+    epoch: int  # from 1
+    step: int  # batches seen in the whole run, from 1
+    seed: int  # the run's root seed
+
+    def generator(self, name: str) -> torch.Generator:
+        """A CPU generator for one purpose at this step: the same in a resumed run, apart from all other draws."""
+        return torch.Generator().manual_seed(derive(self.seed, name, self.epoch, self.step))
+
+
+@dataclass
+class Output:
+    prediction: Tensor  # (B,)
+    extra: dict[str, Tensor] = field(default_factory=dict)  # what this model's loss and hooks need
+
+
+class Splits(Protocol):
+    """What a closed-form model's `fit` reads."""
+
+    def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """Every sample of a split once."""

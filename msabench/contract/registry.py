@@ -1,0 +1,114 @@
+"""Names to models. A model registers itself; nothing here knows one by name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from msabench.errors import MsabenchError, UsageError, closest
+
+if TYPE_CHECKING:
+    from msabench.config import TrainConfig
+    from msabench.contract.model import Model
+
+T = TypeVar("T", bound="type[Model]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str
+    model: type[Model]
+    config: type[TrainConfig]
+
+
+_entries: dict[str, Entry] = {}
+
+
+def register(name: str, config: type[TrainConfig]) -> Callable[[T], T]:
+    """Class decorator: makes a model known to `msabench run NAME` and to the contract tests.
+
+    Raises UsageError for a name that another module's model has.
+    """
+
+    def add(model: T) -> T:
+        other = _entries.get(name)
+        if other is not None and other.model.__module__ != model.__module__:
+            raise UsageError(f"the name {name!r} is taken: {other.model.__module__} registers it. Choose another.")
+        _entries[name] = Entry(name, model, config)
+        return model
+
+    return add
+
+
+def entries() -> dict[str, Entry]:
+    """All models by name, in alphabetical order. Imports every module of msabench.models (and so torch).
+
+    Raises UsageError that names a file which cannot be imported.
+    """
+    package = importlib.import_module("msabench.models")
+    for module in pkgutil.iter_modules(package.__path__):
+        name = f"msabench.models.{module.name}"
+        if name not in sys.modules:
+            spec = importlib.util.find_spec(name)
+            with _naming(Path(spec.origin if spec and spec.origin else name)):
+                importlib.import_module(name)
+    return dict(sorted(_entries.items()))
+
+
+def load_file(path: Path) -> list[Entry]:
+    """Registers the models of one file, which may stand anywhere, and returns their entries.
+
+    Raises UsageError when the file is not there, cannot be imported, or registers no model or one of a taken name.
+    """
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise UsageError(f"{path} is not there: a model is one Python file.")
+    package = importlib.import_module("msabench.models")
+    entries()
+    name = f"msabench.models.{path.stem}"
+    if path.parent not in [Path(folder).resolve() for folder in package.__path__]:
+        name = f"msabench_model_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise UsageError(f"{path} is no Python file: its name must end in .py.")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
+        with _naming(path):
+            spec.loader.exec_module(module)
+    found = [entry for entry in _entries.values() if entry.model.__module__ == name]
+    if not found:
+        raise UsageError(
+            f'{path} registers no model. Put  @register("my_model", MyConfig)  above its class '
+            "(from msabench.contract.registry import register; see docs/add_a_model.md)."
+        )
+    return found
+
+
+def get(name: str) -> Entry:
+    """The entry of a model; dashes are read as underscores. Raises UsageError, with the closest name, for no name."""
+    known = entries()
+    entry = known.get(name) or known.get(name.replace("-", "_"))
+    if entry is None:
+        raise UsageError(f"unknown model {name!r}.{closest(name, known)}  (python -m msabench list models)")
+    return entry
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns what importing a file raises into a UsageError that names it, or the neighbour at fault, and the line."""
+    try:
+        yield
+    except Exception as error:
+        places = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError) and error.filename:
+            places.append((Path(error.filename), error.lineno))
+        file, line = [place for place in [(path, None), *places] if place[0].parent == path.parent][-1]
+        what = str(error) if isinstance(error, MsabenchError) else f"{type(error).__name__}: {error}"
+        raise UsageError(f"{file}{f', line {line}' if line else ''}: cannot be imported.\n  {what}") from error

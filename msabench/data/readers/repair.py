@@ -1,0 +1,142 @@
+"""Padded arrays as files hold them -> true sequences, with every defect counted.
+
+What is known to be wrong in the field's copies stands in each function; nothing is mended silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from msabench.data.cache import Writer
+from msabench.ragged import Ragged
+
+_BLOCK = 1 << 25  # bytes of a padded array looked at together
+
+
+class Tally:
+    """Defects with counts per split; each kind becomes one sentence."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def count(self, sentence: str, split: str, n: int) -> None:
+        """`sentence` has one "{n}" and is the defect's name: same sentence, same defect."""
+        if n:
+            counts = self._counts.setdefault(sentence, {})
+            counts[split] = counts.get(split, 0) + int(n)
+
+    def say(self, sentence: str) -> None:
+        """A fact without a count."""
+        self._counts.setdefault(sentence.replace("{", "{{").replace("}", "}}"), {})
+
+    def notes(self) -> tuple[str, ...]:
+        """
+        >>> tally = Tally()
+        >>> tally.count("audio: {n} bad values", "train", 1200); tally.count("audio: {n} bad values", "test", 3)
+        >>> tally.notes()
+        ('audio: 1,203 bad values (train 1,200, test 3)',)
+        """
+        return tuple(
+            sentence.format(n=f"{sum(counts.values()):,}")
+            + (f" ({', '.join(f'{split} {n:,}' for split, n in counts.items())})" if counts else "")
+            for sentence, counts in self._counts.items()
+        )
+
+
+@dataclass(frozen=True)
+class Padded:
+    """One modality of one split as stored, with what a first look at all of it shows."""
+
+    values: np.ndarray  # (N, T, d), any number type
+    filled: np.ndarray  # (N, T) bool: the step has a value that is not 0
+    nan: int
+    infinite: int
+
+    @classmethod
+    def look(cls, values: np.ndarray) -> Padded:
+        """Reads `values` (N, T, d) once, block by block."""
+        filled = np.zeros(values.shape[:2], bool)
+        nan = infinite = 0
+        for rows in _blocks(values):
+            block = _float32(values[rows])
+            finite = np.isfinite(block)
+            if not finite.all():
+                missing = int(np.isnan(block).sum())
+                nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
+                filled[rows] = ((block != 0) & finite).any(2)
+            else:
+                filled[rows] = (block != 0).any(2)
+        return cls(values, filled, nan, infinite)
+
+    def cut(self, starts: np.ndarray, lengths: np.ndarray, writer: Writer) -> Ragged:
+        """The steps [start, start + length) of each row (starts, lengths: (N,) int64), values not finite set to 0.
+
+        -inf stands in MOSEI's COVAREP audio (MulT sets it to 0; +inf and NaN are no better).
+        """
+        steps = np.arange(self.values.shape[1])  # (T,)
+
+        def parts() -> Iterator[np.ndarray]:
+            for rows in _blocks(self.values):
+                real = (steps >= starts[rows, None]) & (steps < (starts + lengths)[rows, None])  # (n, T)
+                part = _float32(self.values[rows][real])  # (sum of lengths, d)
+                yield part if np.isfinite(part).all() else np.nan_to_num(part, nan=0, posinf=0, neginf=0)
+
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        shape = (int(offsets[-1]), self.values.shape[2])
+        return Ragged(writer.keep(parts, shape, np.float32), offsets)
+
+
+def extents_by_zeros(filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, lengths), both (N,) int64, without the all-zero steps at either end; an all-zero row has length 0.
+
+    >>> extents_by_zeros(np.array([[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]], bool))
+    (array([1, 0]), array([3, 0]))
+    """
+    present = filled.any(1)
+    starts = filled.argmax(1)
+    ends = filled.shape[1] - filled[:, ::-1].argmax(1)
+    return np.where(present, starts, 0), np.where(present, ends - starts, 0)
+
+
+def extents_by_lengths(
+    filled: np.ndarray, lengths: np.ndarray, what: str, split: str, tally: Tally
+) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, lengths) from the file's own lengths (N,), where these agree with the (N, T) steps that hold something.
+
+    Mended: lengths beyond the stored T (files cut after counting), lengths one short or all of them one long, and
+    padding in front of the real steps (MMSA-FET's `location: start`), where the last steps are the real ones.
+    """
+    stored = filled.shape[1]
+    tally.count(f"{what}: {{n}} lengths exceed the {stored} stored steps, cut to them", split, (lengths > stored).sum())
+    lengths = np.clip(lengths, 0, stored)
+    starts, real = extents_by_zeros(filled)
+    ends = starts + real
+    front = (ends > lengths) & (starts >= stored - lengths) & (lengths > 0)
+    tally.count(f"{what}: {{n}} clips are padded in front, the last steps are taken", split, front.sum())
+    beyond = np.where(front, 0, ends - lengths)  # real steps after the stated end
+    if (beyond > 1).sum() > (beyond == 1).sum():  # MMSA-FET can pad with noise: then the lengths alone are right
+        sentence = f"{what}: {{n}} clips hold values after their stated length, which is believed"
+        tally.count(sentence, split, (beyond > 0).sum())
+    else:
+        sentence = f"{what}: {{n}} lengths are one short of the last step that holds something, lengthened"
+        tally.count(sentence, split, (beyond == 1).sum())
+        lengths = lengths + (beyond == 1)
+    some = (lengths > 1) & (real > 0) & (ends < stored) & ~front
+    if some.sum() >= 10 and (beyond[some] == -1).mean() > 0.9:  # one zero step at the end is common only by mistake
+        long = some & (beyond == -1)
+        tally.count(f"{what}: {{n}} lengths are one too long, shortened", split, long.sum())
+        lengths = lengths - long
+    return np.where(front, stored - lengths, 0), lengths
+
+
+def _blocks(values: np.ndarray) -> Iterator[slice]:
+    rows = max(1, _BLOCK // max(1, values[:1].nbytes))
+    return (slice(start, start + rows) for start in range(0, len(values), rows))
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted as such
+        return values.astype(np.float32, copy=False)

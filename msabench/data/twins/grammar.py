@@ -1,0 +1,189 @@
+"""Film-review sentences of a wanted length and sentiment.
+
+A sentence is one to five opinions among neutral remarks. Its score is a rule over the words alone, so that a reader
+who understands English can recover it:
+
+- an opinion counts its word's valence (`lexicon.py`) times its modifier: very 1.25, absolutely 1.5, a bit 0.5,
+  not -0.5;
+- the sentence is the mean of its opinions; with "but", what stands before it weighs 0.5 and what follows 1.5, and
+  "although" does the same to its own clause (Hutto & Gilbert 2014 measured that shift for "but");
+- remarks count nothing and hold no word of the lexicon.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from dataclasses import dataclass
+from itertools import product
+
+from msabench.data.twins.draws import Draws
+from msabench.data.twins.lexicon import ADJECTIVES, FEELINGS, NOUNS, VERBS, by_valence, words
+
+LAST_OPINION_WORD = 40  # in longer utterances opinions come first: a model that reads 50 sub-words misses few
+
+SUBJECTS = words(
+    "the movie|the film|the story|the plot|the script|the acting|the ending|the dialogue|the music|the soundtrack|"
+    "the directing|the camera work|the editing|the animation|the cast|the pacing|the premise|the lead actor|"
+    "the main character|the opening scene|the first half|the second half|the last act|the whole thing|this one|"
+    "the action|the villain's plan|his voice|her part in it",
+    "|",
+)
+OBJECTS = words("it|this movie|the film|the story|the ending|the lead actor|every minute of it|the whole thing", "|")
+
+# How strong an opinion is, by the word class that the modifier stands before.
+MODIFIERS: dict[str, list[tuple[str, float]]] = {
+    "adjective": [
+        *[("", 1.0)] * 7,
+        *[(word, 1.25) for word in ("very", "really", "so")],
+        *[(word, 1.5) for word in ("absolutely", "incredibly", "extremely")],
+        *[(word, 0.5) for word in ("somewhat", "slightly", "a bit")],
+        *[(word, -0.5) for word in ("not", "never")],
+    ],
+    "noun": [
+        *[("a", 1.0)] * 5,
+        *[("a real", 1.25), ("a complete", 1.5), ("a total", 1.5), ("a bit of a", 0.5), ("not a", -0.5)],
+    ],
+    "verb": [
+        *[("", 1.0)] * 4,
+        *[("really", 1.25), ("absolutely", 1.5), ("sort of", 0.5), ("never", -0.5)],
+    ],
+}
+# Frames: {s} a subject, {o} an object, {m} the modifier, {w} the word of the lexicon.
+FRAMES = [
+    ("adjective", ADJECTIVES, "{m} {w}"),
+    ("adjective", ADJECTIVES, "it was {m} {w}"),
+    *[("adjective", ADJECTIVES, "{s} was {m} {w}")] * 3,
+    ("adjective", ADJECTIVES, "{s} felt {m} {w}"),
+    ("adjective", ADJECTIVES, "{s} seemed {m} {w} to me"),
+    ("adjective", ADJECTIVES, "i thought {s} was {m} {w}"),
+    ("adjective", ADJECTIVES, "i would call {s} {m} {w}"),
+    *[("noun", NOUNS, "{s} was {m} {w}")] * 2,
+    ("noun", NOUNS, "it turned out to be {m} {w}"),
+    *[("verb", VERBS, "i {m} {w} {o}")] * 2,
+    ("adjective", FEELINGS, "i was {m} {w}"),
+    ("adjective", FEELINGS, "{s} left me {m} {w}"),
+]
+
+
+def _remarks() -> dict[int, list[str]]:
+    """Neutral clauses by number of words."""
+    when = words("on friday|last week|two days ago|in march|a month ago|the other night", "|")
+    who = words("my brother|my sister|two people from work|my neighbour|some people i know", "|")
+    where = words("in a small town|in another city|on an island|in the seventies|at a school|on a long train ride", "|")
+    what = words("a man who moves away|a family by the sea|two women in paris|a boy and his dog|an old teacher", "|")
+    clauses = [
+        *["um", "uh", "anyway", "basically", "actually", "and", "then", "hmm", "oh"],
+        *["you know", "i mean", "i guess", "i think", "again", "as for that", "to me", "in this movie", "at the end"],
+        *["and so on", "as i said", "by the way", "more or less", "the rest of it", "for about two hours"],
+        *[f"i saw it {a}" for a in when],
+        *[f"i saw it with {a}" for a in who],
+        *[f"i watched this {a} with {b}" for a, b in product(when, who)],
+        *[f"it takes place {a}" for a in where],
+        *[f"it is about {a}" for a in what],
+        *[f"the story is about {a} and it takes place {b}" for a, b in product(what, where)],
+        *[f"there is one scene with {a} {b}" for a, b in product(what, where)],
+        *[f"{a} told me about it {b}" for a, b in product(who, when)],
+        *[f"it came out {a}" for a in when],
+        *["the director made three other films before this one", "i read the book a while ago", "it is rated r"],
+        *["we sat in the third row", "the same actor was in the first one", "there are two of them in the story"],
+        *["they travel from one city to another", "it runs for about two hours", "he also wrote the script"],
+    ]
+    table: dict[int, list[str]] = {}
+    for clause in clauses:
+        table.setdefault(len(clause.split()), []).append(clause)
+    return table
+
+
+REMARKS = _remarks()
+_LENGTHS = sorted(REMARKS)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    text: str
+    score: float  # mean valence under the rule above; 0.0 without an opinion
+    spots: tuple[int, ...]  # positions of the opinions' words; of one remark's word where there is no opinion
+
+    @property
+    def n_words(self) -> int:
+        return len(self.text.split())
+
+
+def _near(draws: Draws, lexicon: tuple[str, ...], valence: float) -> tuple[float, str]:
+    """One of the ten words whose valences lie around the wanted one."""
+    values, ordered = by_valence(lexicon)
+    first = min(max(bisect(values, valence) - 5, 0), len(values) - 10)
+    at = draws.pick(range(first, first + 10))
+    return values[at], ordered[at]
+
+
+def _opinion(draws: Draws, wanted: float, room: int) -> tuple[list[str], float, int]:
+    """Words of a clause of at most `room` words, what it counts, and where in it the opinion's word stands."""
+    for _ in range(6):
+        kind, lexicon, frame = draws.pick(FRAMES)
+        modifier, factor = draws.pick(MODIFIERS[kind])
+        valence, word = _near(draws, lexicon, wanted / factor)
+        if modifier.endswith("a") and kind == "noun" and word[0] in "aeio":
+            modifier += "n"
+        subject, thing = draws.pick(SUBJECTS), draws.pick(OBJECTS)
+        clause = frame.format(m=modifier, w="\0", s=subject, o=thing).split()
+        if len(clause) <= room:
+            spot = clause.index("\0")
+            clause[spot] = word
+            return clause, factor * valence, spot
+    valence, word = _near(draws, ADJECTIVES, wanted)
+    return [word], valence, 0
+
+
+def _remark_words(draws: Draws, n: int) -> list[list[str]]:
+    """Neutral clauses of n words together."""
+    clauses = []
+    while n:
+        fits = [length for length in _LENGTHS if length <= n and (n < 4 or length > 3 or draws.chance(0.2))]
+        clause = draws.pick(REMARKS[draws.pick(fits or [1])]).split()
+        clauses.append(clause)
+        n -= len(clause)
+    return clauses
+
+
+def sentence(draws: Draws, n_words: int, wanted: float | None) -> Sentence:
+    """A sentence of exactly n_words words with a score near `wanted`; without an opinion for None.
+
+    wanted: in the lexicon's units, -4 to 4. The score differs from it by what words are there and by the room.
+    """
+    if wanted is None:
+        filler = [word for clause in _remark_words(draws, n_words) for word in clause]
+        return Sentence(" ".join(filler), 0.0, (draws.pick(range(min(n_words, LAST_OPINION_WORD))),))
+    room = min(n_words, LAST_OPINION_WORD)
+    count = 1 + sum(room >= enough and draws.chance(0.8) for enough in (8, 14, 20, 28))
+    opposed = count > 1 and draws.chance(0.4)
+    count = min(count, 3) if opposed else count  # one "but" cannot turn more
+    although = opposed and count == 2 and draws.chance(0.3)
+    text: list[str] = []
+    spots: list[int] = []
+    total = weights = 0.0
+    for i in range(count):
+        last = i == count - 1
+        weight = 1.0 if not opposed else 1.5 if last else 0.5
+        if last:  # brings the mean to what is wanted
+            target = (wanted * (weights + weight) - total) / weight
+        elif opposed:
+            target = wanted * -(0.3 + 0.7 * draws.pick(range(8)) / 8)
+        else:
+            target = wanted + 0.6 * draws.one_normal()
+        if although:
+            joint = "" if last else "although"
+        else:
+            joint = "" if i == 0 else "but" if last and opposed else "and"
+        free = (room - len(text)) if last else (room - len(text)) // 2
+        clause, value, spot = _opinion(draws, target, max(free - bool(joint), 1))
+        text += [joint] * bool(joint)
+        spots.append(len(text) + spot)
+        text += clause
+        total += weight * value
+        weights += weight
+    before = _remark_words(draws, draws.pick(range(max(room - len(text), 0) + 1)))
+    after = _remark_words(draws, n_words - len(text) - sum(map(len, before)))
+    lead = [word for clause in before for word in clause]
+    text = [*lead, *text, *(word for clause in after for word in clause)]
+    return Sentence(" ".join(text), total / weights, tuple(len(lead) + spot for spot in spots))

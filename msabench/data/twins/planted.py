@@ -1,0 +1,154 @@
+"""The planted truth of the simulated twins: what makes a label, and how well it can be predicted.
+
+    latent = sqrt(.50) words * tone + sqrt(.14) voice + sqrt(.10) face + sqrt(.14) chance
+
+`words`, `voice`, `face` and `chance` are independent with variance 1. `tone` is 1, or -0.25 in the one utterance of
+eight whose voice is ironic, divided by its mean (0.84375): on average words count .50 of the variance, and the irony
+adds an interaction of .50 * (E[tone^2] / E[tone]^2 - 1) = .12. The label is the latent's rank in its split, put on the
+real split's label counts.
+
+| share of the latent's variance | expressed in |
+|---|---|
+| words .50 | the sentence's score (grammar.py) |
+| voice .14 | bursts in audio |
+| face .10 | bursts in visual |
+| irony .12 | words times a drawl in audio: invisible without both |
+| chance .14 | nothing |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from msabench.data.twins.draws import Draws
+
+SHARES = {"words": 0.50, "voice": 0.14, "face": 0.10, "chance": 0.14}
+IRONIC, IRONIC_TONE = 1 / 8, -0.25  # how often, and what the words then count
+MEAN_TONE = 1 - IRONIC * (1 - IRONIC_TONE)
+SHARES["irony"] = SHARES["words"] * ((1 - IRONIC * (1 - IRONIC_TONE**2)) / MEAN_TONE**2 - 1)
+
+# Which parts an observer sees. Irony is heard in audio; "no_irony" misses just that.
+OBSERVERS: dict[str, frozenset[str]] = {
+    "text": frozenset({"words"}),
+    "audio": frozenset({"voice", "irony"}),
+    "visual": frozenset({"face"}),
+    "text_audio": frozenset({"words", "voice", "irony"}),
+    "text_visual": frozenset({"words", "face"}),
+    "audio_visual": frozenset({"voice", "irony", "face"}),
+    "no_irony": frozenset({"words", "voice", "face"}),
+    "all": frozenset({"words", "voice", "irony", "face"}),
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The hidden causes, (N,) float64 each; `irony` is 0 or 1."""
+
+    words: np.ndarray
+    voice: np.ndarray
+    face: np.ndarray
+    chance: np.ndarray
+    irony: np.ndarray
+
+    def terms(self) -> dict[str, np.ndarray]:
+        """The latent's summands by the name of their share, (N,) each."""
+        words = math.sqrt(SHARES["words"]) * self.words
+        tone = np.where(self.irony > 0, IRONIC_TONE, 1.0) / MEAN_TONE
+        plain = {key: math.sqrt(SHARES[key]) * getattr(self, key) for key in ("voice", "face", "chance")}
+        return {"words": words, "irony": words * (tone - 1), **plain}
+
+    def latent(self) -> np.ndarray:
+        """(N,) float64."""
+        terms = self.terms()
+        return terms["words"] + terms["irony"] + terms["voice"] + terms["face"] + terms["chance"]
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    """(N,) with mean 0 and variance 1. Sums are exact (fsum), so that the digits are those of every machine."""
+    centred = values - math.fsum(values) / len(values)
+    return centred / math.sqrt(math.fsum(centred * centred) / len(values))
+
+
+def uncorrelated(values: np.ndarray, basis: list[np.ndarray]) -> np.ndarray:
+    """(N,) standardised, without its correlation with each of `basis` (standardised, mutually uncorrelated)."""
+    rest = standardised(values)
+    for direction in basis:
+        rest = standardised(rest - math.fsum(rest * direction) / len(rest) * direction)
+    return rest
+
+
+def plant(draws: Draws, words: np.ndarray) -> Parts:
+    """The hidden causes of a split whose sentences are written.
+
+    Voice, face and chance have mean 0, variance 1 and no correlation with one another or with words in these very
+    samples, so that their variances are exact in every split. Irony's is not: one utterance in eight carries it, and
+    in a split of 229 its share can come out at .15 instead of .12.
+    """
+    n = len(words)
+    blocks = np.arange(0, n, 8)  # of utterances with about the same words: in each one is ironic
+    chosen = np.minimum(blocks + draws.bits(len(blocks)) % 8, n - 1)
+    irony = np.zeros(n)
+    irony[np.argsort(words, kind="stable")[chosen]] = 1.0
+    basis: list[np.ndarray] = []
+    for values in (words, words * irony, *(draws.normal(n).astype(np.float64) for _ in range(3))):
+        basis.append(uncorrelated(values, basis))
+    return Parts(words, basis[2], basis[3], basis[4], irony)
+
+
+def realised_shares(parts: Sequence[Parts]) -> dict[str, float]:
+    """Each term's part of the sum of the terms' variances over all splits, as it came out."""
+    terms = [each.terms() for each in parts]
+    variances = {key: float(np.concatenate([each[key] for each in terms]).var()) for key in SHARES}
+    return {f"share_{key}": value / sum(variances.values()) for key, value in variances.items()}
+
+
+def best_scores(parts: Parts, labels: np.ndarray, train_mean: float) -> dict[str, float]:
+    """Test MAE and Corr of the best predictor for every observer, and the MAE of the train mean.
+
+    parts, labels: the test split's, (N,).
+
+    An observer knows the parts that it sees, all constants and the split's map from latent to label; it has to
+    average over the rest, whose distribution is known, so its best guesses are exact up to the quadrature: the
+    median label for MAE, the mean label for Corr. Models do worse even so: they read the parts from noisy features
+    and learn the constants. A finite test split lets a predictor beat the MAE by luck, by about one standard error.
+    """
+    order = np.argsort(parts.latent(), kind="stable")
+    latents, ranked = parts.latent()[order], labels[order].astype(np.float64)
+
+    def label(latent: np.ndarray) -> np.ndarray:
+        return ranked[np.minimum(np.searchsorted(latents, latent), len(ranked) - 1)]
+
+    scores = {"mae_train_mean": float(np.abs(labels - train_mean).mean())}
+    for name, seen in OBSERVERS.items():
+        guesses = _futures(parts, seen)  # (N, K) equally likely latents
+        median, mean = label(np.median(guesses, axis=1)), label(guesses).mean(1)
+        scores[f"mae_{name}"] = float(np.abs(median - labels).mean())
+        scores[f"corr_{name}"] = float(np.corrcoef(mean, labels)[0, 1])
+    return scores
+
+
+def _futures(parts: Parts, seen: frozenset[str], points: int = 41) -> np.ndarray:
+    """(N, K) equally likely latents of each sample, given the parts that are seen."""
+    n = len(parts.words)
+    word = parts.words[:, None] if "words" in seen else _quantiles(parts.words, points)[None]  # (N or 1, 1 or P)
+    tone = np.array([IRONIC_TONE] + [1.0] * 7)[None] / MEAN_TONE  # one utterance in eight
+    if "irony" in seen:
+        tone = np.where(parts.irony > 0, IRONIC_TONE, 1.0)[:, None] / MEAN_TONE
+    spoken = (word[:, :, None] * tone[:, None, :]).reshape(max(len(word), len(tone)), -1) * math.sqrt(SHARES["words"])
+    if spoken.shape[1] > points:
+        spoken = np.stack([_quantiles(row, points) for row in spoken])
+    known = sum(math.sqrt(SHARES[key]) * getattr(parts, key) for key in ("voice", "face") if key in seen)
+    hidden = SHARES["chance"] + sum(SHARES[key] for key in ("voice", "face") if key not in seen)
+    normal = np.array([NormalDist(0, math.sqrt(hidden)).inv_cdf((i + 0.5) / points) for i in range(points)])
+    grid = np.broadcast_to(np.zeros(n) + known, (n,))[:, None, None] + spoken[:, :, None] + normal
+    return grid.reshape(n, -1)
+
+
+def _quantiles(values: np.ndarray, points: int) -> np.ndarray:
+    """(points,) equally likely values."""
+    return np.quantile(values, (np.arange(points) + 0.5) / points)

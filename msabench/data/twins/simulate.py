@@ -1,0 +1,222 @@
+"""Simulated twins of CMU-MOSI and CMU-MOSEI: same splits, sizes, label counts, lengths and videos, made from a seed.
+
+What is real: the aggregates in statistics.json. What is planted: `planted.py` says which part of the label stands in
+the words, the voice, the face, and in words against voice; `grammar.py` writes the words, `signals.py` the sequences.
+`Dataset.truth` holds the best test MAE and Corr for who sees everything, only text, and so on.
+
+A twin has the same bytes on every machine: whole numbers, exact sums, no BLAS, no exponentials.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from msabench.data.fingerprint import fingerprint
+from msabench.data.schema import SPLITS, Dataset, Split
+from msabench.data.twins.draws import UNIT, Draws
+from msabench.data.twins.grammar import Sentence, sentence
+from msabench.data.twins.planted import SHARES, Parts, best_scores, plant, realised_shares, standardised
+from msabench.data.twins.signals import Channel, layout, signals, steps
+from msabench.errors import DataError, closest
+from msabench.ragged import Ragged
+
+VERSION = 1  # of the content: a change of any byte of a twin counts one up
+
+# Rates and caps as in the field's unaligned files; widths as in MOSI's and MOSEI's. Gains give about the same power.
+CHANNELS = {
+    "mosi-sim": {
+        "audio": Channel(width=5, rate=12.5, longest=375, value_features=2, gain=2.0, drawl=True),
+        "visual": Channel(width=20, rate=15.0, longest=500, value_features=6, gain=1.25, drawl=False),
+    },
+    "mosei-sim": {
+        "audio": Channel(width=74, rate=12.5, longest=500, value_features=12, gain=1.0, drawl=True),
+        "visual": Channel(width=35, rate=15.0, longest=500, value_features=8, gain=1.0, drawl=False),
+    },
+}
+NAMES = tuple(CHANNELS)
+VIDEO_SHARE = {"mosi-sim": 0.5, "mosei-sim": 0.75}  # of the words' variance: a reviewer has one opinion of a film
+WITHOUT_OPINION = {"mosi-sim": 0.04, "mosei-sim": 0.12}  # of the utterances
+VALENCE = 1.6  # standard deviation of the wanted score, in the lexicon's units
+ARRIVES = 0.87  # slope of standardised scores on wanted ones: words end at +-3.4, and a clause has only so much room
+
+
+@cache
+def statistics() -> dict[str, Any]:
+    """The real sets' aggregates by dataset and split."""
+    return json.loads((resources.files("msabench.data") / "statistics.json").read_text())
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """What a split's clips are before anything is planted."""
+
+    ids: list[str]
+    speakers: np.ndarray  # (N,) int64, from 0
+    sentences: list[Sentence]
+    milliseconds: np.ndarray  # (N,) int64
+
+
+def simulate(name: str, *, defects: bool = False, seed: int = 0) -> Dataset:
+    """The twin `name`; with `defects`, what goes wrong in real files is put in (see `_spoil`).
+
+    Raises DataError for a name that is not in NAMES.
+    """
+    if name not in NAMES:
+        raise DataError(f"no simulated dataset {name!r}.{closest(name, NAMES)} There are: {', '.join(NAMES)}.")
+
+    def stream(*purpose: str) -> Draws:
+        return Draws(seed, "simulate", VERSION, name, *purpose)
+
+    real = statistics()[name.removesuffix("-sim")]
+    tilts = _tilts(real)
+    utterances = {s: _utterances(stream("utterances", s), name, s, real[s], tilts[s]) for s in SPLITS}
+    words = standardised(np.array([s.score for split in SPLITS for s in utterances[split].sentences]))
+    parts: dict[str, Parts] = {}
+    layouts = {key: layout(stream("layout", key), channel) for key, channel in CHANNELS[name].items()}
+
+    splits: dict[str, Split] = {}
+    for split, clips in utterances.items():
+        own, words = words[: len(clips.ids)], words[len(clips.ids) :]
+        planted = parts[split] = plant(stream("parts", split), own)
+        spots = [[(spot + 0.5) / s.n_words for spot in s.spots] for s in clips.sentences]
+        carried = {"audio": planted.voice, "visual": planted.face}
+        sequences = {
+            key: signals(
+                stream("signals", split, key),
+                channel,
+                layouts[key],
+                lengths=steps(channel, clips.milliseconds),
+                speakers=clips.speakers,
+                spots=spots,
+                part=carried[key],
+                irony=planted.irony,
+            )
+            for key, channel in CHANNELS[name].items()
+        }
+        labels = _labels(planted.latent(), real[split]["labels"])
+        splits[split] = Split(
+            clips.ids, [s.text for s in clips.sentences], labels, sequences["audio"], sequences["visual"]
+        )
+    truth = realised_shares(list(parts.values()))
+    truth |= best_scores(parts["test"], splits["test"].labels, float(splits["train"].labels.mean()))
+    truth |= {f"snr_{key}": channel.snr for key, channel in CHANNELS[name].items()}
+    if defects:
+        splits = _spoil(stream("defects"), splits)
+    source = f"simulated, generator {VERSION}, seed {seed}" + (", with defects" if defects else "")
+    return Dataset(name, splits, fingerprint(splits), source, truth={k: round(v, 4) for k, v in truth.items()})
+
+
+def _utterances(draws: Draws, name: str, split: str, real: dict[str, Any], tilt: float) -> Utterances:
+    clips = _clips(draws, real)
+    n_words = _quantile(real["words"], real["samples"])[draws.order(real["samples"])]
+    return Utterances(
+        ids=[f"{split}{video:04d}$_${clip}" for video, n in enumerate(clips.tolist()) for clip in range(1, n + 1)],
+        speakers=np.repeat(np.arange(len(clips)), clips),
+        sentences=_sentences(draws, name, n_words, clips, tilt),
+        milliseconds=_durations(draws, real["milliseconds"], n_words),
+    )
+
+
+def _quantile(points: dict[str, int], n: int) -> np.ndarray:
+    """(n,) int64 in ascending order, spread evenly over a table {percent: value}, linear between its points."""
+    percent, value = np.array([int(p) for p in points]), np.array(list(points.values()))
+    at = 50 * (2 * np.arange(n) + 1)  # n times the percentage of each sample
+    low = np.clip(np.searchsorted(percent * n, at, side="right") - 1, 0, len(percent) - 2)
+    rise, run = value[low + 1] - value[low], (percent[low + 1] - percent[low]) * n
+    return value[low] + (2 * rise * (at - percent[low] * n) + run) // (2 * run)  # rounded; whole numbers are exact
+
+
+def _clips(draws: Draws, real: dict[str, Any]) -> np.ndarray:
+    """(videos,) int64 utterances of each video; they add up to the split's samples."""
+    clips = _quantile(real["utterances"], real["videos"])
+    while missing := real["samples"] - int(clips.sum()):  # the quantiles are rounded: spread the rest over the longest
+        step = min(abs(missing), (len(clips) + 1) // 2)
+        clips[len(clips) - step :] += np.sign(missing)
+    return clips[draws.order(len(clips))]
+
+
+def _values(counts: dict[str, int]) -> np.ndarray:
+    """(N,) float64 labels in ascending order. "0.667" stands for 2/3."""
+    values = [float(Fraction(value).limit_denominator(6)) for value in counts]
+    return np.sort(np.repeat(values, list(counts.values())))
+
+
+def _tilts(real: dict[str, Any]) -> dict[str, float]:
+    """How far each split's sentences lean, in standard deviations of the wanted score.
+
+    MOSI's test labels are lower than its train labels by a third of a deviation. What is said has to be so, too, or
+    nobody could predict it.
+    """
+    labels = {split: _values(real[split]["labels"]) for split in SPLITS}
+    joint = standardised(np.concatenate(list(labels.values())))
+    sizes = np.cumsum([len(labels[split]) for split in SPLITS])[:-1]
+    leans = [math.fsum(part) / len(part) for part in np.split(joint, sizes)]
+    return {split: lean / math.sqrt(SHARES["words"]) / ARRIVES for split, lean in zip(SPLITS, leans, strict=True)}
+
+
+def _sentences(draws: Draws, name: str, n_words: np.ndarray, clips: np.ndarray, tilt: float) -> list[Sentence]:
+    shared, own = math.sqrt(VIDEO_SHARE[name]), math.sqrt(1 - VIDEO_SHARE[name])
+    opinions = np.repeat(draws.normal(len(clips)), clips)
+    wanted = VALENCE * (standardised(shared * opinions + own * draws.normal(len(n_words))) + tilt)
+    return [
+        sentence(draws, n, None if draws.chance(WITHOUT_OPINION[name]) else value)
+        for n, value in zip(n_words.tolist(), wanted.tolist(), strict=True)
+    ]
+
+
+def _durations(draws: Draws, points: dict[str, int], n_words: np.ndarray) -> np.ndarray:
+    """(N,) int64 milliseconds: the real quantiles, given out by number of words with speakers' speeds 30 % apart."""
+    key = n_words * (1 + 0.3 * draws.normal(len(n_words)) / UNIT)
+    milliseconds = np.empty(len(n_words), np.int64)
+    milliseconds[np.argsort(key, kind="stable")] = _quantile(points, len(n_words))
+    return milliseconds
+
+
+def _labels(latent: np.ndarray, counts: dict[str, int]) -> np.ndarray:
+    """(N,) float32: the real label counts, handed out in the order of the latent."""
+    labels = np.empty(len(latent), np.float32)
+    labels[np.argsort(latent, kind="stable")] = _values(counts)
+    return labels
+
+
+def _spoil(draws: Draws, splits: dict[str, Split]) -> dict[str, Split]:
+    """The defects of real files. In every split: one audio sequence in 100 with -inf and one with NaN in some steps,
+    one sequence in 200 of length zero, one in ten with all-zero steps at its end. In train also a duplicate id and a
+    label out of range.
+    """
+    spoilt = {}
+    for name, split in splits.items():
+        n = len(split)
+        audio, visual = (_resized(draws, sequences) for sequences in (split.audio, split.visual) if sequences)
+        for wrong in (-np.inf, np.nan):
+            for i in draws.order(n)[: -(-n // 100)]:
+                audio[i][::3, i % audio.width] = wrong
+        spoilt[name] = replace(split, audio=audio, visual=visual)
+    train = spoilt["train"]
+    labels = train.labels.copy()
+    labels[-1] = 3.6
+    spoilt["train"] = replace(train, ids=[train.ids[1], *train.ids[1:]], labels=labels)
+    return spoilt
+
+
+def _resized(draws: Draws, sequences: Ragged) -> Ragged:
+    """A copy with some sequences emptied and some padded by zeros."""
+    order = draws.order(len(sequences))
+    empty, padded = np.split(order[: len(order) // 10], [-(-len(order) // 200)])
+    lengths = sequences.lengths
+    lengths[padded] += 1 + draws.bits(len(padded)) % 20
+    lengths[empty] = 0
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    values = np.zeros((int(offsets[-1]), sequences.width), np.float32)
+    for i, source in enumerate(sequences):
+        kept = min(len(source), int(lengths[i]))
+        values[offsets[i] : offsets[i] + kept] = source[:kept]
+    return Ragged(values, offsets)

@@ -1,0 +1,22 @@
+"""The configuration of a run by names: a model's published settings for a dataset, and what the user changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msabench.config import RunConfig
+from msabench.contract import configure, registry
+from msabench.literature import published
+
+
+def build(
+    model: str, dataset: str, *, seed: int = 0, preset: str | None = None, overrides: Iterable[str] = ()
+) -> RunConfig:
+    """preset: its name; None: "paper" where the model has one, else "default".
+
+    Raises UsageError for an unknown model, preset or key (with the closest one) and for a value of the wrong type.
+    """
+    entry = registry.get(model)
+    preset = preset or published.usual_preset(entry.name)
+    values = published.preset(entry.name, preset, dataset)
+    return configure.build(entry, dataset, seed=seed, preset=preset, values=values, overrides=overrides)

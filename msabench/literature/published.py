@@ -1,0 +1,228 @@
+"""What papers state: hyper-parameters and results, from models/literature/MODEL.yaml, checked as they are read.
+
+A file has the sections below, all optional; anything else is a UsageError that says where it stands.
+
+    paper:     {key, title, authors, venue, doi}
+    presets:   {NAME: {source, DATASET: {field of the model's config: value, ...}, ...}, ...}
+    published: [{dataset, source, METRIC: value, ..., model, variant: {field: value}, footnote}, ...]
+    cases:     [{dataset, text, visual, audio, label, s_labels, c_labels, source}, ...]
+    notes:     [what a reader should know, ...]
+
+Shares are written in percent, as papers print them, and handed out as fractions, as msabench.metrics gives them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from msabench.errors import UsageError, closest
+from msabench.metrics import METRICS
+
+
+@dataclass(frozen=True)
+class Preset:
+    source: str
+    values: dict[str, dict[str, Any]]  # by dataset: fields of the model's config
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    dataset: str
+    model: str
+    metrics: dict[str, float]  # by the names of msabench.metrics; accuracies and F1 as fractions
+    source: str  # the paper and table that print it
+    variant: str = ""  # an ablation as `--set` takes it: "without=[m]"; "" is the model as published
+    settings: dict[str, Any] = field(default_factory=dict)  # the variant's fields of the model's config
+    footnote: str = ""  # whom the paper has the number from
+
+
+@dataclass(frozen=True)
+class Case:
+    """One sample of a paper's case study."""
+
+    dataset: str
+    text: str
+    visual: str  # what the paper says is seen
+    audio: str  # and heard
+    label: float
+    s_labels: dict[str, float]  # generated per modality
+    c_labels: dict[str, float]  # generated per cross-modal head
+    source: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    model: str
+    paper: dict[str, str] = field(default_factory=dict)
+    presets: dict[str, Preset] = field(default_factory=dict)
+    published: tuple[PublishedResult, ...] = ()
+    cases: tuple[Case, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def year(self) -> str:
+        """Of the paper, which its venue names ("ACL 2020"); "" where there is none."""
+        found = re.search(r"\b(19|20)\d\d\b", self.paper.get("venue", ""))
+        return found[0] if found else ""
+
+
+def load(model: str) -> Experiment:
+    """The literature file of a model; empty where it has none. Raises UsageError for a file that is wrong."""
+    if not re.fullmatch(r"[\w-]+", model):  # a stored run's, from anywhere: no way to other files
+        return Experiment(model)
+    file = resources.files("msabench.models") / "literature" / f"{model}.yaml"
+    return parse(file.read_text("utf-8"), model) if file.is_file() else Experiment(model)
+
+
+def preset(model: str, name: str, dataset: str) -> dict[str, Any]:
+    """Values of a named preset for a dataset: fields of the model's config.
+
+    A simulated twin ("mosi-sim") takes its original's. "default" is every model's dataclass as it stands, {}. Raises
+    UsageError for another name, and for a dataset that the preset has no values for.
+
+    >>> preset("mcer", "paper", "mosei-sim")["lr_bert"]
+    2e-05
+    """
+    presets = {"default": None, **load(model).presets}
+    if name not in presets:
+        known = ", ".join(presets)
+        raise UsageError(f"unknown preset {name!r} for {model}.{closest(name, presets)}  (known: {known})")
+    chosen = presets[name]
+    if chosen is None:
+        return {}
+    original = dataset.removesuffix("-sim")
+    if original not in chosen.values:
+        raise UsageError(
+            f"preset {name!r} of {model} ({chosen.source}) has no values for {original!r}, only for "
+            f"{', '.join(chosen.values)}. Run with the model's defaults:  --preset default"
+        )
+    return dict(chosen.values[original])
+
+
+def usual_preset(model: str) -> str:
+    """The preset that a run takes unless it names one: "paper" where there is one, else "default"."""
+    return "paper" if "paper" in load(model).presets else "default"
+
+
+def results(dataset: str) -> list[PublishedResult]:
+    """Results on a dataset from all literature files, file after file. Nothing is published on a simulated twin."""
+    folder = resources.files("msabench.models") / "literature"
+    models = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return [result for model in models for result in load(model).published if result.dataset == dataset]
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 2e-5, which has no dot, for text; nobody who writes it means text."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def parse(text: str, model: str) -> Experiment:
+    """An literature file's text. Raises UsageError."""
+    name = f"{model}.yaml"
+    try:
+        content = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name} is not valid YAML: {error}") from None
+    sections = _mapping(content, name, optional=("paper", "presets", "published", "cases", "notes"))
+    paper = _mapping(sections.get("paper", {}), f"{name}: paper", optional=("key", "title", "authors", "venue", "doi"))
+    presets = _mapping(sections.get("presets", {}), f"{name}: presets", any_key=True)
+    rows, cases, notes = (_list(sections.get(key, []), f"{name}: {key}") for key in ("published", "cases", "notes"))
+    return Experiment(
+        model,
+        paper={key: str(value) for key, value in paper.items()},
+        presets={key: _preset(value, f"{name}: presets.{key}") for key, value in presets.items()},
+        published=tuple(_result(row, model, f"{name}: published[{i}]") for i, row in enumerate(rows)),
+        cases=tuple(_case(row, f"{name}: cases[{i}]") for i, row in enumerate(cases)),
+        notes=tuple(map(str, notes)),
+    )
+
+
+def _preset(value: Any, where: str) -> Preset:
+    content = _mapping(value, where, needed=("source",), any_key=True)
+    datasets = {key: values for key, values in content.items() if key != "source"}
+    return Preset(
+        str(content["source"]),
+        {key: _mapping(values, f"{where}.{key}", any_key=True) for key, values in datasets.items()},
+    )
+
+
+def _result(row: Any, model: str, where: str) -> PublishedResult:
+    content = _mapping(row, where, needed=("dataset", "source"), optional=("model", "variant", "footnote", *METRICS))
+    metrics = {key: _score(key, content[key], where) for key in METRICS if key in content}
+    if not metrics:
+        raise UsageError(f"{where} has no metric. It takes: {', '.join(METRICS)}.")
+    settings = _mapping(content.get("variant", {}), f"{where}.variant", any_key=True)
+    return PublishedResult(
+        dataset=content["dataset"],
+        model=content.get("model", model),
+        metrics=metrics,
+        source=content["source"],
+        variant=", ".join(f"{key}={_as_set(value)}" for key, value in settings.items()),
+        settings=settings,
+        footnote=content.get("footnote", ""),
+    )
+
+
+def _case(row: Any, where: str) -> Case:
+    content = dict(_mapping(row, where, needed=tuple(f.name for f in fields(Case))))
+    content["label"] = _number(content["label"], f"{where}.label")
+    for key in ("s_labels", "c_labels"):
+        labels = _mapping(content[key], f"{where}.{key}", any_key=True)
+        content[key] = {name: _number(value, f"{where}.{key}.{name}") for name, value in labels.items()}
+    return Case(**content)
+
+
+def _score(name: str, value: Any, where: str) -> float:
+    score = _number(value, f"{where}.{name}")
+    if METRICS[name].percent:
+        if not 1 < score <= 100:
+            raise UsageError(f"{where}.{name} is {value}; expected percent, in (1, 100], as the paper prints it.")
+        return round(score / 100, 6)  # 84.69 / 100 is 0.8469, not 0.8468999…
+    low, high = {"mae": (0, float("inf")), "corr": (-1, 1)}[name]
+    if not low <= score <= high:
+        raise UsageError(f"{where}.{name} is {value}; expected a number from {low} to {high}.")
+    return score
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{where} is {value!r}; expected a number.")
+    return float(value)
+
+
+def _as_set(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise UsageError(f"{where} is of type {type(value).__name__}; expected a list.")
+    return value
+
+
+def _mapping(
+    value: Any, where: str, needed: tuple[str, ...] = (), optional: tuple[str, ...] = (), any_key: bool = False
+) -> dict[str, Any]:
+    """The value, checked: a mapping with all needed keys and, unless any_key, none but these and the optional."""
+    if not isinstance(value, dict):
+        raise UsageError(f"{where} is of type {type(value).__name__}; expected keys and values.")
+    known = (*needed, *optional)
+    for key in value:
+        if key not in known and not any_key:
+            raise UsageError(
+                f"{where} has an unknown key {key!r}.{closest(str(key), known)}  It takes: {', '.join(known)}."
+            )
+    for key in needed:
+        if value.get(key) in (None, ""):
+            raise UsageError(f"{where} has no {key!r}. Each entry needs: {', '.join(needed)}.")
+    return value

@@ -1,0 +1,37 @@
+"""Metrics of sentiment regression: as the field scores it (sentiment.py), as other repositories do (conventions.py)."""
+
+from msabench.metrics.sentiment import (
+    METRICS,
+    PROTOCOLS,
+    Metric,
+    MetricError,
+    acc_2_has0,
+    acc_2_non0,
+    acc_5,
+    acc_7,
+    bootstrap,
+    corr,
+    evaluate,
+    f1_has0,
+    f1_non0,
+    mae,
+    undefined,
+)
+
+__all__ = [
+    "METRICS",
+    "PROTOCOLS",
+    "Metric",
+    "MetricError",
+    "acc_2_has0",
+    "acc_2_non0",
+    "acc_5",
+    "acc_7",
+    "bootstrap",
+    "corr",
+    "evaluate",
+    "f1_has0",
+    "f1_non0",
+    "mae",
+    "undefined",
+]

@@ -1,0 +1,173 @@
+"""The safe unpickler: data comes back as it was, nothing else comes in."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msabench.data.readers import convert, unpickle
+from msabench.errors import DataError
+
+CONTENT = {
+    "floats": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
+    "big_endian": np.arange(3, dtype=">f8"),
+    "bools": np.array([True, False]),
+    "strings": np.array(["kids", "movie"]),
+    "bytes": np.array([b"abc", b"d"]),
+    "objects": np.array(["a", None, 1.5], object),
+    "empty": np.zeros((0, 5), np.float32),
+    "scalars": [np.float32(1.5), np.int64(-3), np.bool_(True), np.str_("né")],
+    "plain": (1, 2.5, True, None, "é", b"\xff", [], {}, b""),
+}
+
+
+class Evil:
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+def stored(tmp_path: Path, content: object, protocol: int = 4) -> Path:
+    path = tmp_path / "file.pkl"
+    path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content, protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_data_comes_back_equal_under_every_protocol(tmp_path, protocol):
+    found = unpickle.read(stored(tmp_path, CONTENT, protocol))
+    assert found.keys() == CONTENT.keys()
+    for key in ("floats", "fortran", "big_endian", "bools", "strings", "bytes", "objects", "empty"):
+        assert np.array_equal(found[key], CONTENT[key])
+        assert found[key].dtype.newbyteorder("=") == CONTENT[key].dtype.newbyteorder("=")
+    assert found["scalars"] == CONTENT["scalars"]
+    assert found["plain"] == CONTENT["plain"]
+
+
+@pytest.mark.parametrize("core", [b"cnumpy.core.", b"cnumpy._core."])
+def test_both_names_of_numpys_core_are_read(tmp_path, core):
+    """numpy 1 writes numpy.core, numpy 2 numpy._core."""
+    data = pickle.dumps(np.arange(3), 2).replace(b"cnumpy._core.", b"cnumpy.core.").replace(b"cnumpy.core.", core)
+    assert core in data
+    assert unpickle.read(stored(tmp_path, data)).tolist() == [0, 1, 2]
+
+
+def test_a_python_2_pickle_is_read(tmp_path):
+    """Protocol 2 as Python 2 wrote it: str for text, keys and array bytes (opcodes U and T)."""
+    raw = np.array([1.5, -2.0], "<f4").tobytes()
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x02tcnumpy\ndtype\n"
+        b"(U\x02f4K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U"
+        + bytes([len(raw)])
+        + raw
+        + b"tb"
+    )
+    found = unpickle.read(stored(tmp_path, b"\x80\x02}(U\x05audio" + array + b"U\x02idU\x02\xe9au."))
+    assert found["audio"].tolist() == [1.5, -2.0]
+    assert found["id"] == "éa"
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (Evil(print, "owned"), "builtins.print"),
+        (Evil(eval, "1"), "builtins.eval"),
+        (OrderedDict(a=1), "collections.OrderedDict"),
+        (defaultdict(int), "collections.defaultdict"),
+        (np.zeros(1, [("a", "f4")]), "numpy.dtype"),
+        (np.datetime64("2020-01-01"), "numpy.dtype('M8')"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_everything_else_is_refused_by_name_with_the_way_round(tmp_path, content, name, capsys):
+    with pytest.raises(DataError, match=r"(?s)refused to load .*--trust") as error:
+        unpickle.read(stored(tmp_path, content))
+    assert name in str(error.value)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        # _reconstruct(ndarray, (10**13,), 'f8'): would allocate 80 TB
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(L10000000000000L\ntS'f8'\ntR.",
+        # ndarray((10**13,)): the class itself cannot be called
+        b"cnumpy\nndarray\n(L10000000000000L\ntR.",
+        # a length of 2**62 bytes that are not there
+        b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b".",
+        b"\x80\x05\x96" + struct.pack("<Q", 1 << 62) + b".",
+        # bytes(10**13)
+        b"c__builtin__\nbytes\n(L10000000000000L\ntR.",
+        # an array of shape (10**13,) with one byte
+        pickle.dumps(np.zeros(1, np.uint8), 2).replace(b"K\x01\x85", b"L10000000000000L\n\x85"),
+        # setting attributes of what it may call
+        b"cnumpy\ndtype\n}S'plain'\nI1\nsb.",
+        b"cnumpy\ndtype\n(N}S'_function'\nI1\nstb.",
+    ],
+)
+def test_a_hostile_pickle_ends_in_one_clear_error_and_little_memory(tmp_path, program):
+    path = stored(tmp_path, program)
+    with pytest.raises(DataError, match=str(path)):
+        unpickle.read(path)
+
+
+def test_a_huge_memo_index_costs_nothing(tmp_path):
+    """The C machine of the standard library would touch 32 GB of memory for index 2**31."""
+    assert unpickle.read(stored(tmp_path, b"\x80\x02}r\xff\xff\xff\x7f.")) == {}
+
+
+def test_a_truncated_pickle_says_where_it_ends(tmp_path):
+    whole = pickle.dumps(CONTENT, 4)
+    for size in range(1, len(whole), 7):
+        with pytest.raises(DataError, match=r"not a complete pickle: stopped near byte .* of"):
+            unpickle.read(stored(tmp_path, whole[:size]))
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "empty"),
+        (b"PK\x03\x04abc", "zip"),
+        (b"\n<!DOCTYPE html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"hello there", "not a complete pickle"),
+    ],
+)
+def test_what_is_no_pickle_is_told_apart(tmp_path, data, what):
+    with pytest.raises(DataError, match=what):
+        unpickle.read(stored(tmp_path, data))
+
+
+def test_a_missing_file_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        unpickle.read(tmp_path / "none.pkl")
+
+
+def test_convert_turns_foreign_classes_into_plain_data(tmp_path):
+    content = OrderedDict(words=defaultdict(list, a=[np.float32(1)]), array=np.array([OrderedDict(x=1)], object))
+    target = tmp_path / "clean.pkl"
+    convert.convert(stored(tmp_path, content), target)
+    found = unpickle.read(target)
+    assert type(found) is dict
+    assert found["words"] == {"a": [1.0]}
+    assert found["array"].tolist() == [{"x": 1}]
+
+
+def test_convert_stands_in_for_a_scripts_own_function(tmp_path):
+    """MISA's files hold defaultdict(__main__.return_unk)."""
+    path = stored(tmp_path, b"\x80\x02ccollections\ndefaultdict\nc__main__\nreturn_unk\n\x85R.")
+    convert.convert(path, tmp_path / "clean.pkl")
+    assert unpickle.read(tmp_path / "clean.pkl") == {}
+
+
+def test_convert_names_what_has_no_plain_form(tmp_path):
+    with pytest.raises(DataError, match=r"\['x'\]: a pathlib"):
+        convert.convert(stored(tmp_path, {"x": Path("a")}), tmp_path / "clean.pkl")

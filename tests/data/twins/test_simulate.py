@@ -1,0 +1,218 @@
+"""The simulated twins look like the real sets, hold what they promise, and are the same bytes everywhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from msabench.data.schema import SPLITS, Dataset
+from msabench.data.twins.draws import Draws
+from msabench.data.twins.grammar import FRAMES, MODIFIERS, OBJECTS, REMARKS, SUBJECTS, sentence
+from msabench.data.twins.lexicon import ADJECTIVES, FEELINGS, NOUNS, VERBS, valences
+from msabench.data.twins.planted import SHARES, best_scores, plant, standardised
+from msabench.data.twins.signals import layout, signals
+from msabench.data.twins.simulate import CHANNELS, NAMES, VERSION, simulate, statistics
+from msabench.errors import DataError
+
+# Made on x86-64 (AVX2), numpy 2.4; numpy 1.26 gives the same. A change needs a new VERSION.
+FINGERPRINTS = {
+    "mosi-sim": "39158e9b84e26d707a0754827f5767193ba7bbcd187deaeda4083cab54b4e380",
+    "mosei-sim": "f86fcaa614b6f7a615ec9a2a396ff02aa0f098b12a0d406151fc902ce8d8b5f0",
+}
+
+
+@pytest.fixture(scope="module")
+def mosi() -> Dataset:
+    return simulate("mosi-sim")
+
+
+def test_mosi_sim_has_the_same_bytes_everywhere(mosi: Dataset) -> None:
+    assert VERSION == 1
+    assert mosi.fingerprint == FINGERPRINTS["mosi-sim"]
+
+
+@pytest.mark.slow
+def test_mosei_sim_has_the_same_bytes_and_sizes_everywhere() -> None:
+    mosei = simulate("mosei-sim")
+    assert [len(mosei.splits[split]) for split in SPLITS] == [16326, 1871, 4659]
+    assert (mosei.splits["test"].audio.width, mosei.splits["test"].visual.width) == (74, 35)
+    assert mosei.fingerprint == FINGERPRINTS["mosei-sim"]
+
+
+def test_splits_and_widths_are_those_of_mosi(mosi: Dataset) -> None:
+    assert [len(mosi.splits[split]) for split in SPLITS] == [1284, 229, 686]
+    for split in mosi.splits.values():
+        assert (split.audio.width, split.visual.width) == (5, 20)
+        assert split.audio.values.dtype == split.visual.values.dtype == split.labels.dtype == np.float32
+        assert len(split.ids) == len(split.text) == len(split.audio) == len(split.visual) == len(split)
+        assert np.isfinite(split.audio.values).all()
+        assert np.isfinite(split.visual.values).all()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_labels_are_counted_like_the_real_ones(mosi: Dataset, split: str) -> None:
+    found = Counter(f"{round(float(label), 3):g}" for label in mosi.splits[split].labels)
+    assert found == statistics()["mosi"][split]["labels"]
+
+
+def test_no_video_is_in_two_splits_and_no_id_twice(mosi: Dataset) -> None:
+    videos = [{sample.split("$_$")[0] for sample in mosi.splits[split].ids} for split in SPLITS]
+    assert [len(each) for each in videos] == [52, 10, 31]
+    assert len(set.union(*videos)) == 93
+    assert len({sample for split in SPLITS for sample in mosi.splits[split].ids}) == 2199
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_utterances_are_as_long_as_real_ones(mosi: Dataset, split: str) -> None:
+    n_words = [len(text.split()) for text in mosi.splits[split].text]
+    for percent in (10, 25, 50, 75, 90):
+        assert np.percentile(n_words, percent) == pytest.approx(
+            statistics()["mosi"][split]["words"][str(percent)], abs=1
+        )
+    median = statistics()["mosi"][split]["milliseconds"]["50"] / 1000
+    audio, visual = mosi.splits[split].audio.lengths, mosi.splits[split].visual.lengths
+    assert np.median(audio) == pytest.approx(12.5 * median, abs=1)
+    assert np.median(visual) == pytest.approx(15 * median, abs=1)
+    assert audio.min() >= 1
+    assert visual.min() >= 1
+    assert audio.max() <= 375
+    assert visual.max() <= 500
+    assert np.corrcoef(n_words, audio)[0, 1] > 0.7
+
+
+def test_features_differ_in_scale_by_orders_of_magnitude(mosi: Dataset) -> None:
+    spread = mosi.splits["train"].visual.values.std(0)
+    assert spread.max() / spread.min() > 100
+
+
+def test_shares_are_as_documented(mosi: Dataset) -> None:
+    assert sum(SHARES.values()) == pytest.approx(1, abs=0.005)
+    for part, share in SHARES.items():
+        assert mosi.truth[f"share_{part}"] == pytest.approx(share, abs=0.02)
+
+
+def test_each_modality_that_is_dropped_costs_its_share(mosi: Dataset) -> None:
+    """Explained variance of the label, corr^2, falls by what the modality and the irony carry."""
+    explained = {key.removeprefix("corr_"): value**2 for key, value in mosi.truth.items() if key.startswith("corr_")}
+    assert explained["all"] - explained["text_audio"] == pytest.approx(SHARES["face"], abs=0.03)
+    assert explained["all"] - explained["no_irony"] == pytest.approx(SHARES["irony"], abs=0.05)
+    lost = SHARES["voice"] + SHARES["irony"]
+    assert explained["all"] - explained["text_visual"] == pytest.approx(lost, abs=0.07)
+    assert explained["all"] - explained["audio_visual"] > SHARES["words"]
+
+
+def test_the_best_scores_leave_room_between_what_is_seen(mosi: Dataset) -> None:
+    mae = {key.removeprefix("mae_"): value for key, value in mosi.truth.items() if key.startswith("mae_")}
+    assert mae["all"] < mae["text_audio"] - 0.1 < mae["text_visual"] - 0.2 < mae["text"] - 0.3
+    assert mae["text"] < min(mae["audio"], mae["visual"]) - 0.2
+    assert max(mae["audio"], mae["visual"]) < mae["train_mean"]
+
+
+def test_no_regression_on_the_true_parts_beats_the_planted_best() -> None:
+    parts = plant(Draws(3, "test"), standardised(Draws(4, "test").normal(4000).astype(np.float64)))
+    labels = np.argsort(np.argsort(parts.latent())) * (6 / 3999) - 3
+    scores = best_scores(parts, labels, train_mean=0.0)
+    columns = {"text": [parts.words], "all": [*(parts.terms()[key] for key in ("words", "irony", "voice", "face"))]}
+    for seen, terms in columns.items():
+        design = np.stack([*terms, *(term**3 for term in terms), np.ones(4000)], 1)
+        fitted = design @ np.linalg.lstsq(design, labels, rcond=None)[0]
+        assert scores[f"mae_{seen}"] < np.abs(fitted - labels).mean()
+        assert scores[f"corr_{seen}"] > np.corrcoef(fitted, labels)[0, 1] - 0.002  # that fit has seen the answers
+
+
+def test_parts_have_nothing_to_do_with_one_another() -> None:
+    parts = plant(Draws(0, "test"), standardised(Draws(1, "test").normal(229).astype(np.float64)))
+    correlation = np.corrcoef([parts.words, parts.voice, parts.face, parts.chance, parts.words * parts.irony])
+    assert np.abs(correlation[1:4] - np.eye(5)[1:4]).max() < 1e-9
+
+
+@pytest.mark.parametrize("n_words", [1, 2, 3, 4, 7, 12, 19, 40, 120])
+@pytest.mark.parametrize("wanted", [None, -2.5, 0.0, 1.5])
+def test_a_sentence_has_the_wanted_number_of_words_and_opinions_early(n_words: int, wanted: float | None) -> None:
+    draws = Draws(0, "test", n_words, wanted)
+    for _ in range(20):
+        made = sentence(draws, n_words, wanted)
+        words = made.text.split()
+        assert len(words) == made.n_words == n_words
+        assert max(made.spots) < 40
+        lexical = [i for i, word in enumerate(words) if word in valences()]
+        assert lexical == ([] if wanted is None else list(made.spots))
+
+
+def test_a_sentence_says_what_is_wanted() -> None:
+    draws = Draws(0, "test")
+    wanted = 1.6 * draws.normal(2000) / 256
+    scores = [sentence(draws, 12, value).score for value in wanted]
+    assert np.corrcoef(scores, wanted)[0, 1] > 0.85
+
+
+def test_only_the_chosen_words_carry_valence() -> None:
+    """Frames, modifiers and remarks hold no word of the lexicon, so that nothing else moves a reader."""
+    frames = [frame for _, _, frame in FRAMES]
+    modifiers = [modifier for each in MODIFIERS.values() for modifier, _ in each]
+    remarks = [remark for each in REMARKS.values() for remark in each]
+    around = {word for text in [*frames, *modifiers, *remarks, *SUBJECTS, *OBJECTS] for word in text.split()}
+    assert around & valences().keys() == set()
+    assert {*ADJECTIVES, *NOUNS, *VERBS, *FEELINGS} <= valences().keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["audio", "visual"])
+def test_a_reader_that_looks_at_accents_beats_one_that_averages(name: str, key: str) -> None:
+    channel, n = CHANNELS[name][key], 300
+    features = layout(Draws(0, "test"), channel)
+    part = Draws(1, "test").normal(n) / 256
+    made = signals(
+        Draws(2, "test"), channel, features,
+        lengths=np.full(n, 60), speakers=np.zeros(n, np.int64), spots=[[0.3, 0.7]] * n, part=part, irony=np.zeros(n),
+    )  # fmt: skip
+    z = (made.values / features.scale - features.centre) / 512
+    value = (z[:, features.value] * features.signs).mean(1).reshape(n, 60)
+    accented = z[:, features.accent].reshape(n, 60) > 2.5
+    reading = (value * accented).sum(1) / accented.sum(1)
+    assert np.corrcoef(reading, part)[0, 1] > 0.9
+    assert np.corrcoef(value.mean(1), part)[0, 1] < 0.8
+
+
+def test_irony_is_heard_and_not_seen() -> None:
+    irony = np.arange(40) % 2.0
+    for key, heard in (("audio", True), ("visual", False)):
+        channel = CHANNELS["mosi-sim"][key]
+        features = layout(Draws(0, "test"), channel)
+        made = signals(
+            Draws(2, "test"), channel, features,
+            lengths=np.full(40, 50), speakers=np.zeros(40, np.int64), spots=[[0.5]] * 40, part=irony * 0, irony=irony,
+        )  # fmt: skip
+        z = (made.values[:, features.drawl] / features.scale[features.drawl]).reshape(40, 50).max(1)
+        assert (z[irony > 0].min() > np.median(z[irony == 0])) == heard
+
+
+def test_defects_are_there_on_demand_only(mosi: Dataset) -> None:
+    spoilt = simulate("mosi-sim", defects=True)
+    train = spoilt.splits["train"]
+    assert np.isneginf(train.audio.values).any()
+    assert np.isnan(train.audio.values).any()
+    assert (train.audio.lengths == 0).any()
+    assert (train.visual.lengths == 0).any()
+    assert sum(len(steps) > 0 and not steps[-1].any() for steps in train.visual) > 50
+    assert len(set(train.ids)) == 1283
+    assert (np.abs(train.labels) > 3).sum() == 1
+    assert spoilt.fingerprint != mosi.fingerprint
+    assert "with defects" in spoilt.source
+    assert len(set(mosi.splits["train"].ids)) == 1284
+    assert mosi.splits["train"].audio.lengths.min() > 0
+
+
+def test_a_seed_gives_another_dataset_of_the_same_kind(mosi: Dataset) -> None:
+    other = simulate("mosi-sim", seed=1)
+    assert other.fingerprint != mosi.fingerprint
+    assert other.splits["test"].text != mosi.splits["test"].text
+    assert sorted(other.splits["test"].labels) == sorted(mosi.splits["test"].labels)
+    assert other.truth["mae_all"] < other.truth["mae_text_audio"] < other.truth["mae_text"]
+
+
+def test_an_unknown_name_is_told_the_known_ones() -> None:
+    with pytest.raises(DataError, match=r"Did you mean 'mosi-sim'\?.*mosei-sim"):
+        simulate("mosi-simm")
