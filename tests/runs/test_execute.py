@@ -211,7 +211,7 @@ KILLED = f"""
 import sys, time
 sys.path[:0] = [{str(Path(__file__).parent)!r}]
 from pathlib import Path
-from test_experiment import Training, run
+from test_execute import Training, run
 from msabench.store.embedded.sqlite import SqliteRunStore
 def wait(epoch):
     if epoch == 2:
