@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from msabench.literature import published
     from msabench.report import text
     from msabench.report.build import build
-    from msabench.store import open_store
+    from msabench.store import documents, open_store
 
     store = open_store(args.store, args.results, read=True)
     try:
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
             records,
             published=published.results if args.published else lambda dataset: (),
             preset=_preset,
+            code=lambda record: record.code or documents.model_code(store.document(record.id)),
             curve=_curves(store) if args.format in ("html", "all") else lambda record: [],
             convention=args.metric_convention,
         )
