@@ -167,10 +167,10 @@ def checked_output(output: Any, batch: Batch, training: bool) -> Output:
     return output
 
 
-def checked_scalars(values: Any, kind: str) -> dict[str, Tensor]:
-    """What `loss` or `logs` returned. Raises ModelError unless that is scalar tensors by name."""
-    if not isinstance(values, dict):
-        raise ModelError(f"expected a dict of each {kind} by its name, got {_described(values)}.")
+def checked_scalars(values: Any, kind: str, at_least: int = 0) -> dict[str, Tensor]:
+    """What `loss` or `logs` returned. Raises ModelError unless that is scalar tensors by name, and as many."""
+    if not isinstance(values, dict) or len(values) < at_least:
+        raise ModelError(f"the {kind}s are {_described(values)}; expected a dict of scalars by name.")
     for name, value in values.items():
         if not (isinstance(name, str) and isinstance(value, Tensor) and value.ndim == 0):
             raise ModelError(f"the {kind} {name!r} is {_described(value)}; expected a finite scalar.")
@@ -178,4 +178,6 @@ def checked_scalars(values: Any, kind: str) -> dict[str, Tensor]:
 
 
 def _described(value: Any) -> str:
-    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return "an empty dict" if value == {} else type(value).__name__

@@ -85,7 +85,7 @@ def loss_terms(model: Model, batch: Batch) -> dict[str, Tensor]:
 def loss(model: Model, batch: Batch, state: State) -> tuple[Output, dict[str, Tensor]]:
     """A forward pass in train mode and its loss terms."""
     output = checked_output(model(batch), batch, training=True)
-    return output, checked_scalars(model.loss(output, batch, state), "loss term")
+    return output, checked_scalars(model.loss(output, batch, state), "loss term", at_least=1)
 
 
 def batches() -> list[Batch]:

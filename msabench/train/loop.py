@@ -238,7 +238,7 @@ class Trainer:
     def _backward(self, batch: Batch, state: State, group: int) -> tuple[Output, Tensor, dict[str, Tensor]]:
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.use_amp):
             output = checked_output(self.model(batch), batch, training=True)
-            terms = checked_scalars(self.model.loss(output, batch, state), "loss term")
+            terms = checked_scalars(self.model.loss(output, batch, state), "loss term", at_least=1)
             total = torch.stack([term.float() for term in terms.values()]).sum()
         self.scaler.scale(total / group).backward()
         self._terms = terms
