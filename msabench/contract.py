@@ -180,4 +180,4 @@ def checked_scalars(values: Any, kind: str, at_least: int = 0) -> dict[str, Tens
 def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{value.dtype} {tuple(value.shape)}"
-    return "an empty dict" if value == {} else type(value).__name__
+    return "empty" if isinstance(value, dict) and not value else type(value).__name__

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from cheating import CHEATS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import msabench.models
-from cheating import CHEATS
 from msabench import checks, registry, synthetic
 from msabench.checks import CHECKS
 from msabench.config import TrainConfig

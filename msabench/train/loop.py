@@ -333,14 +333,15 @@ def _finish(
 
 def _notes(answer: Any) -> tuple[str, ...]:
     if not (isinstance(answer, tuple | list) and all(isinstance(note, str) for note in answer)):
-        raise ModelError(f"notes() returns {answer!r}; expected a tuple of sentences.")
+        raise ModelError(f"notes() returns {type(answer).__name__}; expected a tuple of sentences.")
     return tuple(answer)
 
 
 def _arrays(answer: Any) -> dict[str, np.ndarray]:
-    fine = isinstance(answer, dict) and all(isinstance(name, str) for name in answer)
-    if not fine or any(not isinstance(array, np.ndarray) or array.dtype.hasobject for array in answer.values()):
-        raise ModelError(f"after_epoch() returns {answer!r}; expected a dict of numpy arrays by name.")
+    for name, array in answer.items() if isinstance(answer, dict) else [("", answer)]:
+        if not (name and isinstance(name, str) and isinstance(array, np.ndarray)) or array.dtype.hasobject:
+            found = f"{type(array).__name__} {name!r}" if name else type(answer).__name__
+            raise ModelError(f"after_epoch() returns {found}; expected numpy arrays of numbers by name, a dict.")
     return answer
 
 

@@ -22,8 +22,6 @@ def make_optimiser(model: Model) -> torch.optim.Optimizer:
         raise ModelError(f"parameter_groups() returns {given!r}; expected a list of dicts, each with params and lr.")
     groups = [{**group, "params": list(group["params"])} for group in given]
     groups = [group for group in groups if group["params"]]
-    if not groups:
-        raise ModelError("the model has no trainable parameter, and its fit() does not return True.")
     grouped = [id(p) for g in groups for p in g["params"]]
     trainable = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     missing = [name for key, name in trainable.items() if grouped.count(key) != 1]
@@ -32,6 +30,8 @@ def make_optimiser(model: Model) -> torch.optim.Optimizer:
             f"{type(model).__name__}.parameter_groups(): each trainable parameter belongs in exactly one group; "
             f"wrong for {', '.join(missing[:5]) or 'parameters that are not trainable'}."
         )
+    if not groups:
+        raise ModelError("the model has no trainable parameter, and its fit() does not return True.")
     if model.config.optimiser == "adamw":
         return torch.optim.AdamW(groups, weight_decay=0.0, fused=True)  # torch's own default would be .01
     return torch.optim.Adam(groups, fused=True)

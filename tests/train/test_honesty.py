@@ -70,4 +70,6 @@ def test_the_search_is_a_real_one(tiny: Prepared, tmp_path: Path, cheat: str) ->
 
 def test_an_index_leads_nowhere_in_evaluation(tiny: Prepared, tmp_path: Path) -> None:
     result = run("memory by index", tiny, tmp_path)
-    assert len(set(result.predictions["test"]["prediction"])) == len(set(result.predictions["valid"]["prediction"])) == 1
+    assert (
+        len(set(result.predictions["test"]["prediction"])) == len(set(result.predictions["valid"]["prediction"])) == 1
+    )
