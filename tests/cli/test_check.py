@@ -87,9 +87,11 @@ BROKEN = {
     "raise BaseException('no')": r"my_model\.py, line 1: cannot be imported\.\n  BaseException: no$",
     "import sys; sys.exit(0)": r"my_model\.py, line 1: cannot be imported\.\n  SystemExit: 0$",
     "raise ValueError('\x1b[2J')": r"line 1: cannot be imported\.\n  ValueError: \\x1b\[2J$",
-    "from msabench.registry import register\nregister('x', dict)(dict)": r"line 2: .*\n  .*no subclass of msabench\.contract",
+    "from msabench.registry import register\nregister('x', dict)(dict)": (
+        r"line 2: cannot be imported\.\n  .*<class 'dict'> is no subclass of msabench\.contract\.Model"
+    ),
     "from msabench.contract import Model\nfrom msabench.registry import register\nregister('x', dict)(Model)": (
-        r"line 3: cannot be imported\.\n  @register\('x', …\): <class 'dict'> is no subclass of msabench\.config\.TrainConfig"
+        r"line 3: cannot be imported\.\n  .*<class 'dict'> is no subclass of msabench\.config\.TrainConfig"
     ),
     "\n\n1 / 0": r"my_model\.py, line 3: cannot be imported\.\n  ZeroDivisionError",
 }
