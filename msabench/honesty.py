@@ -65,6 +65,6 @@ def _scored(entry: Entry, data: Prepared) -> Tensor:
     """(N,) predictions on test after what comes before them in a run: fit, or an epoch and its validation."""
     model, cpu = build(entry), torch.device("cpu")
     if not model.fit(data.for_fit()):
-        epoch(model, make_optimiser(model), list(data.batches("train", 6)), 1)
+        epoch(model, make_optimiser(model), list(data.batches("train", data.n("train"))), 1)
         loop.predict(model, data, "valid", cpu)
     return torch.from_numpy(loop.predict(model, data, "test", cpu))

@@ -102,9 +102,7 @@ def run(
     return 0
 
 
-def _prepared(
-    dataset: str, config: RunConfig, data_dir: Path | None, *, allow_sim: bool = True, progress: bool = False
-) -> Prepared:
+def _prepared(dataset: str, config: RunConfig, data_dir: Path | None, *, allow_sim: bool, progress: bool) -> Prepared:
     """The data as a run reads it. What was loaded, where the test split's labels lie open, does not outlive this call.
 
     Raises what `load` and `prepare` raise.

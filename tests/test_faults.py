@@ -197,6 +197,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "logs": ({"logs": lambda self, output: {"share": 0.5}}, "the log 'share' is float; expected a finite scalar"),
     "no groups": ({"parameter_groups": lambda self: None}, r"parameter_groups\(\) returns None; expected a list"),
+    "a group without parameters": (
+        {"parameter_groups": lambda self: [{"params": None}]},
+        r"parameter_groups\(\) returns",
+    ),
     "groups of tensors": ({"parameter_groups": lambda self: [self.net.bias]}, r"parameter_groups\(\) returns \["),
     "nothing to train": ({"parameter_groups": lambda self: []}, r".*wrong for net\.weight, net\.bias"),
     "nothing trainable": ({"__init__": untrainable}, "the model has no trainable parameter, and its fit"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ def make_optimiser(model: Model) -> torch.optim.Optimizer:
     Raises ModelError unless there are any, and each trainable parameter is in exactly one group.
     """
     given = model.parameter_groups()
-    if not (isinstance(given, list) and all(isinstance(group, dict) and "params" in group for group in given)):
+    if not isinstance(given, list) or not all(
+        isinstance(g, dict) and isinstance(g.get("params"), Iterable) for g in given
+    ):
         raise ModelError(f"parameter_groups() returns {given!r}; expected a list of dicts, each with params and lr.")
     groups = [{**group, "params": list(group["params"])} for group in given]
     groups = [group for group in groups if group["params"]]
