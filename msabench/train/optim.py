@@ -19,9 +19,7 @@ def make_optimiser(model: Model) -> torch.optim.Optimizer:
     Raises ModelError unless there are any, and each trainable parameter is in exactly one group.
     """
     given = model.parameter_groups()
-    if not isinstance(given, list) or not all(
-        isinstance(g, dict) and isinstance(g.get("params"), Iterable) for g in given
-    ):
+    if not (isinstance(given, list) and all(map(_is_group, given))):
         raise ModelError(f"parameter_groups() returns {given!r}; expected a list of dicts, each with params and lr.")
     groups = [{**group, "params": list(group["params"])} for group in given]
     groups = [group for group in groups if group["params"]]
@@ -38,6 +36,10 @@ def make_optimiser(model: Model) -> torch.optim.Optimizer:
     if model.config.optimiser == "adamw":
         return torch.optim.AdamW(groups, weight_decay=0.0, fused=True)  # torch's own default would be .01
     return torch.optim.Adam(groups, fused=True)
+
+
+def _is_group(group: Any) -> bool:
+    return isinstance(group, dict) and isinstance(group.get("params"), Iterable)
 
 
 class Schedule:
