@@ -138,7 +138,10 @@ def reproduce(
 def _prepared(
     original: RunRecord, config: RunConfig, data_dir: Path | None, *, anyway: bool, progress: bool
 ) -> tuple[Prepared, list[str]]:
-    """The run's data, and what differs of it. Raises DataError when something does, unless `anyway`."""
+    """The run's data, and what differs of it. Raises DataError when something does, unless `anyway`.
+
+    What was loaded, where the test split's labels lie open, does not outlive this call.
+    """
     dataset = _dataset(original, config.data.alignment, data_dir)
     other = []
     if original.data.get("fingerprint") != dataset.fingerprint:

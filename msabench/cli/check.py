@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,15 +47,15 @@ def outcome(function: Callable[[Entry], None], entry: Entry, file: Path) -> tupl
     """✓ and what was checked, ✗ and what is wrong, or – and why it could not be checked."""
     from msabench.checks import Skipped
     from msabench.errors import MsabenchError
+    from msabench.faults import place, what
 
     try:
         function(entry)
     except Skipped as reason:
         return "–", f"skipped: {reason}"
-    except MsabenchError as error:
-        return "✗", str(error)
-    except Exception as error:  # whatever a user's model raises is a finding
-        own = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.resolve()]
-        where = f" ({file.name}, line {own[-1]})" if own else ""
-        return "✗", f"{type(error).__name__}: {error}{where}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's model raises is a finding, sys.exit() too
+        at = None if isinstance(error, MsabenchError) else place(error, {file.resolve().parent})
+        return "✗", what(error) + (f" ({at[0].name}, line {at[1]})" if at else "")
     return "✓", (function.__doc__ or "").strip().partition("\n")[0]
