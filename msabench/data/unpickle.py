@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from msabench.data.files import check_file
 from msabench.errors import DataError
 from msabench.shown import brief
 
@@ -81,10 +82,10 @@ class _Array(np.ndarray):
         self.deep = 1
         if dtype.plain.hasobject:
             fits = type(content) is list and len(content) == math.prod(shape)
-            inner = [item.deep or _DEEPEST for item in content if type(item) is _Array] if fits else []
+            inner = [item.deep or DEEPEST for item in content if type(item) is _Array] if fits else []
             self.deep += max(inner, default=0)
-            if self.deep > _DEEPEST:  # freeing them walks the C stack
-                raise Excess(f"arrays in arrays more than {_DEEPEST} deep")
+            if self.deep > DEEPEST:  # freeing them walks the C stack
+                raise Excess(f"arrays in arrays more than {DEEPEST} deep")
         else:
             content = content.encode("latin1") if isinstance(content, str) else content  # Python 2
             fits = type(content) is bytes and len(content) == math.prod(shape) * dtype.plain.itemsize
@@ -131,8 +132,8 @@ _ALLOWED: dict[tuple[str, str], object] = {
     ("builtins", "bytes"): lambda: b"",  # how protocols 0-2 write empty bytes; with a size it would allocate
 }
 
-_DEEPEST = 32  # of lists in lists; numpy's arrays have as many axes at most
-_KEYS = (str, bytes, int, float, bool, type(None), np.generic)  # hashed in one step, and few of one hash
+DEEPEST = 32  # of lists in lists; numpy's arrays have as many axes at most
+KEYS = (str, bytes, int, float, bool, type(None), np.generic)  # hashed in one step, and few of one hash
 
 _Step = Callable[[Any], None]  # of a _Machine
 _STEPS: dict[int, _Step] = dict(pickle._Unpickler.dispatch)
@@ -240,7 +241,7 @@ class _Machine(pickle._Unpickler):
         keys = items[::2]
         if type(self.stack[-1]) is not dict:
             raise pickle.UnpicklingError(f"keys for a {type(self.stack[-1]).__name__}")
-        if odd := [type(key).__name__ for key in keys if not isinstance(key, _KEYS)]:
+        if odd := [type(key).__name__ for key in keys if not isinstance(key, KEYS)]:
             raise Excess(f"a {odd[0]} as the key of a dict")
         self.stack[-1].update(zip(keys, items[1::2], strict=True))
 
@@ -278,11 +279,11 @@ class _Unfolded:
         if not isinstance(item, dict | list | tuple | np.ndarray):
             return 32, 0
         if id(item) not in self.known:
-            if depth == _DEEPEST:
+            if depth == DEEPEST:
                 raise self.too_deep()
             self.known[id(item)] = self.sum(item, depth)
         size, below = self.known[id(item)]
-        if depth + below > _DEEPEST:
+        if depth + below > DEEPEST:
             raise self.too_deep()
         return size, below
 
@@ -304,7 +305,7 @@ class _Unfolded:
         return size, below + 1
 
     def too_deep(self) -> Excess:
-        return Excess(f"lists, dicts or tuples more than {_DEEPEST} deep, or one in itself")
+        return Excess(f"lists, dicts or tuples more than {DEEPEST} deep, or one in itself")
 
 
 _NUMBERS = frozenset((bool, int, float, type(None)))
@@ -318,6 +319,7 @@ def read(path: Path) -> Any:
     What is returned may be walked: it holds at most `bound(size of the file)` bytes, shared parts counted each time
     they occur, in at most 32 levels; keys of dicts are plain, whole numbers have 64 bits.
     """
+    check_file(path)
     try:
         with path.open("rb") as file:
             _check_kind(path, file.read(64))

@@ -182,7 +182,7 @@ def test_no_bomb_takes_two_seconds_or_a_gigabyte(tmp_path):
 def test_what_honest_files_hold_is_within_the_bounds(tmp_path, content, protocol):
     found = unpickle.read(stored(tmp_path, content, protocol))
     assert type(found) is type(content) or isinstance(found, np.ndarray)
-    assert str(found).replace("_Array", "array") == str(content)
+    assert "".join(str(found).replace("_Array", "array").split()) == "".join(str(content).split())
 
 
 def test_a_huge_memo_index_costs_nothing(tmp_path):
