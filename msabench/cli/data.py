@@ -115,10 +115,17 @@ def list_(args: argparse.Namespace) -> int:
 
 def convert(args: argparse.Namespace) -> int:
     from msabench.data import convert as converting
-    from msabench.data import unpickle
+    from msabench.data import files, unpickle
     from msabench.errors import UsageError
 
+    files.check_file(args.file)
     target = args.output or args.file.with_suffix(f".clean{args.file.suffix}")
+    if files.kind(target) == "a folder":
+        raise UsageError(
+            f"{target} is a folder. Give the name of the file to be written:  -o {target / args.file.name}"
+        )
+    if files.kind(target) and target.samefile(args.file):
+        raise UsageError(f"{target} is the file to be converted. Give another name:  -o FILE")
     if not args.trust:
         unpickle.read(args.file)  # says what it refuses, and how to go on
         raise UsageError(f"{args.file} is plain data already: nothing to convert. (--trust rewrites it all the same.)")

@@ -23,6 +23,7 @@ from msabench.text.encoders import (
     EncoderSource,
     GivenFeatures,
     TextEncoder,
+    check_ids,
     frozen_features,
     reads_bert_uncased_ids,
     resolve,
@@ -299,6 +300,8 @@ def _token_ids(dataset: Dataset, split: Split, source: EncoderSource, max_tokens
             f"{dataset.name} has no sentences, only bert-base-uncased's token ids, which {source.name} does not read.\n"
             "  Use --text-encoder bert-base-uncased or minilm."
         )
+    name = next(name for name, other in dataset.splits.items() if other is split)
+    check_ids(source, split.token_ids, f"{dataset.name} ({dataset.source}): split {name!r}", split.ids)
     return _cut(split.token_ids, max_tokens)
 
 
