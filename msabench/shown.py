@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# C0 and C1 controls, DEL, line and paragraph separators, marks that turn the direction of what follows.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0 and C1 controls, DEL, line and paragraph separators, marks that turn the direction of what follows, surrogates.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: object, keep: str = "\n\t") -> str:
@@ -15,3 +15,20 @@ def printable(text: object, keep: str = "\n\t") -> str:
     ('tfn\\x1b[2J\n', 'a\\nb')
     """
     return CONTROL.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], str(text))
+
+
+def short(text: object, longest: int = 100) -> str:
+    r"""`text` on one line of at most `longest` characters; of a longer one the middle is left out, since names that
+    begin alike differ at their ends.
+
+    >>> short("a\nb"), short("abcdefghij", 6)
+    ('a\\nb', 'abc…ij')
+    """
+    line = printable(text, keep="")
+    tail = (longest - 1) // 2
+    return line if len(line) <= longest else f"{line[: longest - 1 - tail]}…{line[-tail:]}"
+
+
+def sentence(text: str, longest: int = 300) -> str:
+    """`text` with words that nobody reads to their end (a path or a number of thousands of characters) shortened."""
+    return re.sub(rf"\S{{{longest + 1},}}", lambda found: short(found[0], longest), text)

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(run: RunRecord) -> str:
-    return f"run {run.id}: {run.model} on {run.dataset}, seed {run.seed}, {run.status}, {when(run.started)}"
+    return f"{title(run)}, {when(run.started)}"
 
 
 def _count(runs: Sequence[RunRecord]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def resolve(name: str) -> EncoderSource:
     if name == "random:bert-base":
         return _random_bert_base()
     folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    if name and os.path.isdir(folder):  # unlike Path.is_dir, False also for what is too long to be a path
         source = _read(folder.resolve().name, folder.resolve())
         # Two folders may share a last name; two encoders may not share a column.
         return replace(source, name=f"{source.name}@{source.fingerprint[:8]}")
