@@ -110,7 +110,7 @@ def parse_runs(words: Sequence[str], example: str) -> list[range]:
     for word in words:
         found = _range(word, LARGEST_RUN)
         if found is None:
-            raise UsageError(f"{short(word)!r}: expected a run's number or a range, as in  {example}")
+            raise UsageError(f"{short(word)}: expected a run's number or a range, as in  {example}")
         ranges.append(found)
     return ranges
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_store, chosen, confirm, megabytes, parse_runs
-from msabench.cli.show import when
+from msabench.cli.show import title, when
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord
