@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msabench import __version__, shown, terminal
 from msabench.errors import MsabenchError, UsageError, closest
@@ -45,6 +46,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(f"{redact(message)}  ({self.prog} --help)")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)  # argparse's own passes over what cannot be written
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
@@ -94,7 +98,7 @@ def _attempt(action: Callable[[], int | None], debug: bool) -> int:
         return action() or 0
     except BaseException as error:  # also what ends a program, such as a model file's sys.exit(0)
         code, sentence = told(error)
-        if isinstance(error, OSError) and error.filename in (terminal.OUT, terminal.ERR):
+        if isinstance(error, OSError) and error.filename in terminal.STREAMS:
             terminal.give_up(error.filename)
         if sentence:
             try:
@@ -114,8 +118,8 @@ def told(error: BaseException) -> tuple[int, str]:
         case BrokenPipeError(filename=terminal.OUT | terminal.ERR):  # `msabench list runs | head`
             return 0, ""
         case OSError():
-            place = f"{error.filename} cannot be read or written" if error.filename else "reading or writing failed"
-            return 1, f"{place} ({error.strerror or error})."
+            cannot = "cannot be written" if error.filename in terminal.STREAMS else "cannot be read or written"
+            return 1, f"{error.filename or 'a file'} {cannot} ({error.strerror or error})."
         case MemoryError():
             return 1, "there is not enough memory for this."
         case RecursionError():

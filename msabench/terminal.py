@@ -18,13 +18,23 @@ from msabench.shown import CONTROL, printable
 
 OURS = r"[\n\t]|\r\n|\x1b\[(?:0|1|4|31|32)m"  # lines, tabs, and the codes of bold, underlined, red and green
 BARS = r"\A\r|\A(?:\x1b\[A)+\Z"  # how tqdm begins a bar's line anew, and goes up to another bar's: writes of its own
-OUT, ERR = "standard output", "standard error"
+STREAMS = OUT, ERR = "standard output", "standard error"
+
+
+@contextmanager
+def naming(stream: str) -> Iterator[None]:
+    """What cannot be written in the body bears the name of the stream, as a file's error does."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = stream
+        raise
 
 
 class Screen:
     """A text stream that shows control characters as text, but for those that `drawn` matches.
 
-    All but writing is the stream's own. What writing raises bears the name of the stream, as a file's error does.
+    All but writing is the stream's own.
     """
 
     def __init__(self, stream: TextIO, name: str, drawn: str) -> None:
@@ -34,11 +44,8 @@ class Screen:
     def write(self, text: str) -> int:
         plain = text == "\n" or text.isprintable()  # nearly all, and asked much faster than the pattern
         shown = text if plain else self._pattern.sub(lambda found: found[1] or printable(found[0], keep=""), text)
-        try:
+        with naming(self._name):
             self._stream.write(shown)
-        except OSError as error:
-            error.filename = self._name
-            raise
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -46,11 +53,8 @@ class Screen:
             self.write(line)
 
     def flush(self) -> None:
-        try:
+        with naming(self._name):
             self._stream.flush()
-        except OSError as error:
-            error.filename = self._name
-            raise
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(self._stream, attribute)
@@ -83,5 +87,5 @@ def _occupy() -> None:
     """Opens the null device as each of the files 0 to 2 that is closed: the next file that is opened would be the
     standard output of whatever library prints, and the run store is such a file."""
     while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
+        os.set_inheritable(file, True)
     os.close(file)

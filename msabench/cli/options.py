@@ -25,7 +25,7 @@ MOST_SEEDS = 10_000
 def to_path(text: str) -> Path:
     """A path as typed. Raises ArgumentTypeError, which names the option, for what the system takes for none."""
     if not text:
-        raise argparse.ArgumentTypeError("expected a path, got nothing.")
+        raise argparse.ArgumentTypeError("it is empty.")
     try:
         os.lstat(os.path.expanduser(text))
     except ValueError:

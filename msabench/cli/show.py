@@ -14,6 +14,7 @@ from msabench.cli.options import add_store, number
 from msabench.errors import UsageError
 from msabench.shown import printable, short
 from msabench.store.protocol import flat
+from msabench.terminal import OUT, naming
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
@@ -86,7 +87,8 @@ def _write(content: bytes) -> None:
     if sys.stdout.isatty():
         print(content.decode(errors="backslashreplace"))
     else:
-        sys.stdout.buffer.write(content)
+        with naming(OUT):
+            sys.stdout.buffer.write(content)
 
 
 def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
