@@ -44,8 +44,11 @@ class Screen:
     def write(self, text: str) -> int:
         plain = text == "\n" or text.isprintable()  # nearly all, and asked much faster than the pattern
         shown = text if plain else self._pattern.sub(lambda found: found[1] or printable(found[0], keep=""), text)
-        with naming(self._name):
+        try:  # without `naming`, which takes longer than the writing
             self._stream.write(shown)
+        except OSError as error:
+            error.filename = self._name
+            raise
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

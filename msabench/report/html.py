@@ -7,7 +7,7 @@ import jinja2
 from msabench import __version__
 from msabench.report.plots import PANEL_HEIGHT, PANEL_WIDTH, dot_plot, learning_curves
 from msabench.report.table import Report
-from msabench.shown import printable, short
+from msabench.shown import printable, sentence, short
 
 
 def render(report: Report) -> str:
@@ -31,4 +31,4 @@ def render(report: Report) -> str:
 
 def _printable(value: object) -> object:
     """What a template prints, before it is escaped; what a macro has escaped already stays."""
-    return printable(value, keep="") if type(value) is str else value
+    return printable(sentence(value), keep="") if type(value) is str else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from msabench.report.table import Column, Report, Row, Table
-from msabench.shown import printable, short
+from msabench.shown import printable, sentence, short
 
 HEAD = r"""% Written by `python -m msabench report`. In the preamble: \usepackage{booktabs,graphicx}
 % (graphicx shrinks a table that is wider than the line). Compiles with pdflatex, xelatex and lualatex.
@@ -115,7 +115,7 @@ def _escape(text: str) -> str:
     >>> _escape("lr_bert=50% ± β")
     'lr\\\\_bert=50\\\\% $\\\\pm$ $\\\\beta$'
     """
-    return "".join(_character(c) for c in " ".join(printable(text, keep="").split()))
+    return "".join(_character(c) for c in " ".join(printable(sentence(text), keep="").split()))
 
 
 def _character(c: str) -> str:

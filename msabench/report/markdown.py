@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from msabench.report.table import Column, Report, Row, Table
-from msabench.shown import printable, short
+from msabench.shown import printable, sentence, short
 
 
 def render(report: Report) -> str:
@@ -48,6 +48,6 @@ def _escape(text: str) -> str:
     >>> _escape("a|b <i> hidden_size"), _escape("@ada: http://x.org")
     ('a\\\\|b \\\\<i\\\\> hidden\\\\_size', '@<!-- -->ada: http:<!-- -->//x.org')
     """
-    plain = re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", " ".join(printable(text, keep="").split()))
+    plain = re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", " ".join(printable(sentence(text), keep="").split()))
     unlinked = re.sub(r"(?i)(@|www(?=\.)|:(?=//))", r"\1<!-- -->", plain)
     return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", unlinked)  # what would begin a list or underline a heading

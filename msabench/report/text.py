@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tabulate import SEPARATING_LINE, tabulate
 
 from msabench.report.table import Column, Report, Row, Table
-from msabench.shown import printable, short
+from msabench.shown import printable, sentence, short
 
 BOLD, UNDERLINE, RESET = "\033[1m", "\033[4m", "\033[0m"
 PROSE_WIDTH = 110  # of the lines around a table where the output has no width of its own
@@ -77,4 +77,4 @@ def _visible(line: str) -> int:
 
 
 def _wrapped(line: str, width: int | None) -> str:
-    return textwrap.fill(printable(line, keep=""), width or PROSE_WIDTH, subsequent_indent="    ")
+    return textwrap.fill(printable(sentence(line), keep=""), width or PROSE_WIDTH, subsequent_indent="    ")
