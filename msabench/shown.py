@@ -30,5 +30,5 @@ def short(text: object, longest: int = 100) -> str:
 
 
 def sentence(text: str, longest: int = 300) -> str:
-    """`text` with words that nobody reads to their end (a name, path or number of thousands of characters) shortened."""
+    """`text` with words that nobody reads to their end (names, paths, numbers of thousands of characters) shortened."""
     return re.sub(rf"\S{{{longest + 1},}}", lambda found: short(found[0], longest), text)
