@@ -22,6 +22,7 @@ from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError
 from msabench.experiment import differing, execute
 from msabench.runner import resolve_device
+from msabench.shown import printable
 from msabench.store import documents
 from msabench.store.protocol import RunRecord, RunStore, flat
 from msabench.train.loop import train
@@ -268,4 +269,4 @@ def _note(store: RunStore, found: Reproduction) -> None:
 
 
 def _indent(lines: Iterable[str]) -> list[str]:
-    return [f"    {line}" for line in lines]
+    return [f"    {printable(line, keep='')}" for line in lines]

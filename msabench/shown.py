@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import reprlib
 
-# C0 and C1 controls, DEL, line and paragraph separators, marks that turn the direction of what follows.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0 and C1 controls, DEL, line and paragraph separators, marks that turn the direction of what follows, surrogates.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: object, keep: str = "\n\t") -> str:
@@ -36,3 +36,20 @@ def brief(value: object, length: int = 80) -> str:
     """
     shown = printable(value[: length + 1] if isinstance(value, str) else _Short().repr(value), keep="")
     return shown if len(shown) <= length else shown[: length - 1] + "…"
+
+
+def short(text: object, longest: int = 100) -> str:
+    r"""`text` on one line of at most `longest` characters; of a longer one the middle is left out, since names that
+    begin alike differ at their ends.
+
+    >>> short("a\nb"), short("abcdefghij", 6)
+    ('a\\nb', 'abc…ij')
+    """
+    line = printable(text, keep="")
+    tail = (longest - 1) // 2
+    return line if len(line) <= longest else f"{line[: longest - 1 - tail]}…{line[-tail:]}"
+
+
+def sentence(text: str, longest: int = 300) -> str:
+    """`text` with words that nobody reads to their end (names, paths, numbers of thousands of characters) shortened."""
+    return re.sub(rf"\S{{{longest + 1},}}", lambda found: short(found[0], longest), text)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msabench.cli.options import to_path
+
 if TYPE_CHECKING:
     from msabench.registry import Entry
 
@@ -17,7 +19,9 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="check a model file of your own: padding, gradients, determinism, …",
         description="Runs the model contract's checks on every model that FILE registers. They need no data.",
     )
-    command.add_argument("file", metavar="FILE", type=Path, help="a Python file with @register (docs/add_a_model.md)")
+    command.add_argument(
+        "file", metavar="FILE", type=to_path, help="a Python file with @register (docs/add_a_model.md)"
+    )
     command.set_defaults(handler=run)
 
 

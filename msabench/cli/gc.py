@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from msabench.cli.options import add_store, confirm, megabytes
+from msabench.shown import printable
 
 EXAMPLES = """\
 examples:
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         found = upkeep.spare_checkpoints(store, args.results, weights=args.weights)
         for spare in found:
-            print(f"{megabytes(spare.size):>12}  {spare.path}  ({spare.why})")
+            print(f"{megabytes(spare.size):>12}  {printable(spare.path, keep='')}  ({spare.why})")
         checkpoints, inside = sum(spare.size for spare in found), upkeep.spare_space(store)
         print(f"{megabytes(checkpoints)} of checkpoints and {megabytes(inside)} in {store.url} can go.")
         if args.dry_run or not checkpoints + inside:

@@ -11,6 +11,7 @@ from tabulate import tabulate
 from msabench.data import leaks
 from msabench.data.find import Card
 from msabench.data.schema import SPLITS, Dataset
+from msabench.shown import printable
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = " ▁▂▃▄▅▆▇█"
@@ -116,7 +117,8 @@ def _sequences(dataset: Dataset, field: str) -> tuple[np.ndarray | None, int]:
 
 
 def _notes(dataset: Dataset) -> str:
-    return "\n".join(["missing, repaired, unexpected:", *(f"  - {note}" for note in dataset.notes or ("nothing",))])
+    notes = (f"  - {printable(note, keep='')}" for note in dataset.notes or ("nothing",))
+    return "\n".join(["missing, repaired, unexpected:", *notes])
 
 
 def _truth(dataset: Dataset) -> str:
