@@ -247,7 +247,7 @@ SOURCES = ["z.py", "a folder/with spaces.py", "a.py"]
 def odd_run(store: RunStore, seed: int = 0, log: str = "a log\r\nwith é", size: int = 600_000) -> int:
     """A finished run with all that is hard to move. size: bytes of its largest files."""
     sources = dict(zip(SOURCES, (b"z = 1", b"", b"a" * size), strict=True))
-    document = run_document(seed=seed, key=f"k{seed}")
+    document = run_document(seed=seed, key=f"{seed:016x}")
     document["config"] |= {"odd": ODD}
     run_id = store.begin(document, sources)
     values = [0.5, math.nan, math.inf, -math.inf, 1e-300]

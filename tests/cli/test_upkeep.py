@@ -23,10 +23,20 @@ from msabench.store.transfer import sync
 MB = b"\0" * 1_000_000
 
 
+def hexed(name: str) -> str:
+    """A key that stands for a name of up to 8 letters."""
+    return name.encode().hex().ljust(16, "0")
+
+
+def named(key: str) -> str:
+    return bytes.fromhex(key).rstrip(b"\0").decode()
+
+
 def begin(
     store: SqliteRunStore, key: str, status: str = "COMPLETED", *files: str, heartbeat: datetime | None = None
 ) -> int:
     """A run of this identity that ended so, and files of a megabyte in its checkpoint folder."""
+    key = hexed(key)
     document = run_document(key=key, heartbeat=heartbeat)
     if status == "COMPLETED":
         document["info"]["msabench"]["checkpoint"] = f"checkpoints/{key}/best.pt"
@@ -51,8 +61,8 @@ def msabench(store: SqliteRunStore, *words: str) -> int:
 
 def left(store: SqliteRunStore) -> set[str]:
     """What there is below checkpoints/, locks apart."""
-    root = store.path.parent / "checkpoints"
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.name != "lock"}
+    found = {path for path in (store.path.parent / "checkpoints").glob("*/*") if path.name != "lock"}
+    return {f"{named(path.parent.name)}/{path.name}" for path in found}
 
 
 class Terminal(io.StringIO):
@@ -64,7 +74,7 @@ class Terminal(io.StringIO):
 def training(store: SqliteRunStore) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock of checkpoints/alive, as one that trains does."""
     begin(store, "alive", "INTERRUPTED", "last.pt", "best.pt", ".last.pt.tmp")
-    lock = store.path.parent / "checkpoints" / "alive" / "lock"
+    lock = store.path.parent / "checkpoints" / hexed("alive") / "lock"
     hold = "lock.acquire(); print('held', flush=True); input()"
     code = f"from filelock import FileLock; lock = FileLock({str(lock)!r}); {hold}"
     with subprocess.Popen(
@@ -153,7 +163,7 @@ def test_rm_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_rm_leaves_a_run_that_is_being_trained(
     store: SqliteRunStore, training: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begin(store, "elsewhere", "RUNNING", heartbeat=datetime.now(UTC))  # on another host: no lock here
+    begin(store, "away", "RUNNING", heartbeat=datetime.now(UTC))  # on another host: no lock here
     for run in ("1", "2"):
         assert msabench(store, "rm", run, "--yes") == 1
         assert f"run {run} is being trained" in capsys.readouterr().err
@@ -214,7 +224,7 @@ def test_gc_takes_what_no_run_needs_and_nothing_else(
     begin(store, "done", "COMPLETED", "best.pt", "last.pt", ".best.pt.x1")
     begin(store, "open", "INTERRUPTED", "best.pt", "last.pt", ".last.pt.x2")
     begin(store, "failed", "FAILED", "best.pt", "last.pt")
-    begin(store, "elsewhere", "RUNNING", "best.pt", "last.pt", ".last.pt.x3", heartbeat=datetime.now(UTC))
+    begin(store, "away", "RUNNING", "best.pt", "last.pt", ".last.pt.x3", heartbeat=datetime.now(UTC))
     begin(store, "again", "OVERWRITTEN")
     begin(store, "again", "INTERRUPTED", "best.pt")  # its first epoch was not over
     gone = begin(store, "gone", "COMPLETED", "best.pt")
@@ -232,7 +242,7 @@ def test_gc_takes_what_no_run_needs_and_nothing_else(
         "again/best.pt",
         "gone/best.pt",
     }
-    assert "gone  (of no run in the store)" in out
+    assert f"{hexed('gone')}  (of no run in the store)" in out
     assert len(store.find()) == 7
 
 
