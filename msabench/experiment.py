@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 import re
-import shutil
 import signal
 import uuid
 import warnings
@@ -89,13 +88,13 @@ def execute(
     if done and not overwrite:
         return _skipped(done[-1])
     workdir = checkpoints.folder(results_dir, key)
-    with only_here(workdir, store, key):
+    with only_here(results_dir, store, key):
         seen = take_over(store, key)
         done = [run for run in seen if run.status == "COMPLETED"]  # another process may have finished it meanwhile
         if done and not overwrite:
             return _skipped(done[-1])
         about = _about(data, provenance.environment(device), key) | {"options": options, "reproduces": reproduces}
-        recorder = _begin_or_resume(store, about, workdir, seen, resume=resume)
+        recorder = _begin_or_resume(store, about, results_dir, seen, resume=resume)
 
         def body() -> dict[str, Any]:
             with kernels.fastest(device):
@@ -126,10 +125,10 @@ def execute(
                 raise StoreError(busy(store, key)) from None
             return _skipped(newer[-1])
         if outcome.status == "completed":
-            (workdir / LAST).unlink(missing_ok=True)  # now that the result is stored; best.pt is what inference loads
+            checkpoints.remove(workdir / LAST, results_dir)  # the result is stored, and best.pt is what inference loads
             for old in done:
                 _mark_overwritten(store, old, outcome.run_id)
-            (workdir / KEPT).unlink(missing_ok=True)
+            checkpoints.remove(workdir / KEPT, results_dir)
         return outcome
 
 
@@ -166,11 +165,12 @@ def without_bar(text: str) -> str:
 
 
 def _begin_or_resume(
-    store: RunStore, about: dict[str, Any], workdir: Path, seen: list[RunRecord], *, resume: bool
+    store: RunStore, about: dict[str, Any], results_dir: Path, seen: list[RunRecord], *, resume: bool
 ) -> RunRecorder:
     """The recorder of a new run, or with `resume` of the unfinished one; the folder holds what that one needs."""
+    workdir = checkpoints.folder(results_dir, about["key"])
     for left in workdir.glob(".*.pt.*"):  # a checkpoint that a killed process was writing
-        left.unlink()
+        checkpoints.remove(left, results_dir)
     # What was broken off before a completed one is history; what another results folder began is at another epoch.
     resumable = checkpoints.resumable(workdir)
     open_runs = itertools.takewhile(lambda run: run.status in UNFINISHED, reversed(seen))
@@ -184,7 +184,7 @@ def _begin_or_resume(
     done = [run for run in seen if run.status == "COMPLETED"]
     if done:
         _keep_weights(store, done[-1], workdir)
-    _clear(workdir, stay={LOCK, KEPT} if done else {LOCK})
+    _clear(workdir, results_dir, stay={LOCK, KEPT} if done else {LOCK})
     with (workdir / OWNER).open("w") as file:
         file.write(about["uuid"])
         file.flush()
@@ -321,12 +321,10 @@ def _keep_weights(store: RunStore, done: RunRecord, workdir: Path) -> None:
         (workdir / BEST).replace(workdir / KEPT)
 
 
-def _clear(workdir: Path, stay: Collection[str]) -> None:
-    for path in workdir.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in stay:
-            path.unlink()
+def _clear(workdir: Path, results_dir: Path, stay: Collection[str]) -> None:
+    for path in sorted(workdir.iterdir(), key=lambda path: path.name != OWNER):  # first: no run goes on from the rest
+        if path.name not in stay:
+            checkpoints.remove(path, results_dir)
 
 
 def _last_epoch(store: RunStore, run: RunRecord) -> int:

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
                 remote.delete(run.id)
             if run.uuid in here:
                 local.delete(here[run.uuid])
-        upkeep.discard(folders)
+        upkeep.discard(folders, args.results)
         places = [remote.url] if remote else []
         print(f"Removed {_count(runs)} from {' and '.join([*places, local.url] if ids else places)}.")
     finally:

@@ -103,7 +103,7 @@ def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
         yield from ("", "why it failed", *_indent("".join(run.fail_trace).rstrip().splitlines()))
     if run.status == "INTERRUPTED":
         steps = [step for curve in curves.values() for step, _ in curve]
-        can = checkpoints.resumable(checkpoints.folder(results, run.key)) == run.uuid
+        can = checkpoints.is_key(run.key) and checkpoints.resumable(checkpoints.folder(results, run.key)) == run.uuid
         how = "the same command with --resume goes on" if can else f"{results} has no checkpoint to go on from"
         yield f"  stopped after epoch {max(steps, default=0)}; {how}"
     yield from _section("result", flat(run.result or {}))
