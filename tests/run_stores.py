@@ -27,7 +27,14 @@ from msabench.store.mongodb.mongo import MongoRunStore
 from msabench.store.protocol import Point, RunCopy, RunStore
 
 
-def run_document(model: str = "mcer", dataset: str = "mosi", seed: int = 0, key: str = "k", **changes: Any) -> dict:
+def key_of(number: int) -> str:
+    """A run's identity, as a key is written."""
+    return f"{number:016x}"
+
+
+def run_document(
+    model: str = "mcer", dataset: str = "mosi", seed: int = 0, key: str = key_of(0), **changes: Any
+) -> dict:
     """Sacred's document of a run that has just begun."""
     return {
         "experiment": {
@@ -247,7 +254,7 @@ SOURCES = ["z.py", "a folder/with spaces.py", "a.py"]
 def odd_run(store: RunStore, seed: int = 0, log: str = "a log\r\nwith é", size: int = 600_000) -> int:
     """A finished run with all that is hard to move. size: bytes of its largest files."""
     sources = dict(zip(SOURCES, (b"z = 1", b"", b"a" * size), strict=True))
-    document = run_document(seed=seed, key=f"k{seed}")
+    document = run_document(seed=seed, key=key_of(seed))
     document["config"] |= {"odd": ODD}
     run_id = store.begin(document, sources)
     values = [0.5, math.nan, math.inf, -math.inf, 1e-300]

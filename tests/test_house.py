@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "msabench"
 
 # From the ground up, as the README's Layout has them; wings of one line do not know of one another.
 WINGS = (
-    ("errors", "seeds", "shown", "ragged", "cachedir"),
+    ("errors", "seeds", "shown"),
+    ("files", "ragged", "cachedir"),
     ("metrics",),
     ("config",),
     ("store",),

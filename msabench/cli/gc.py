@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from msabench.cli.options import add_store, confirm, megabytes
+from msabench.shown import printable
 
 EXAMPLES = """\
 examples:
@@ -14,8 +15,9 @@ examples:
 
 What goes: the last checkpoint of completed runs, what a killed process left of a checkpoint, the checkpoints of runs
 that are removed or overwritten, files in the store that no run has, and the room that they leave in it.
-What stays: the checkpoints of an unfinished run (--resume goes on from them), all of a run that is being trained, and
-the best weights of completed runs. Results, curves and predictions are in the store: gc removes none of them.
+What stays: the checkpoints of an unfinished run (--resume goes on from them), all of a run that is being trained, the
+best weights of completed runs, and what gc cannot judge: folders of damaged runs, and links. Results, curves and
+predictions are in the store: gc removes none of them.
 """
 
 
@@ -43,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
     store = open_local(place or args.results)
     try:
         found = upkeep.spare_checkpoints(store, args.results, weights=args.weights)
+        for line in upkeep.left_alone(store, args.results):
+            print(printable(line))
         for spare in found:
-            print(f"{megabytes(spare.size):>12}  {spare.path}  ({spare.why})")
+            print(f"{megabytes(spare.size):>12}  {printable(spare.path, keep='')}  ({spare.why})")
         checkpoints, inside = sum(spare.size for spare in found), upkeep.spare_space(store)
         print(f"{megabytes(checkpoints)} of checkpoints and {megabytes(inside)} in {store.url} can go.")
         if args.dry_run or not checkpoints + inside:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from msabench.errors import ModelError
 from msabench.seeds import derive
 
 MODALITIES = ("text", "audio", "visual")
@@ -38,8 +39,8 @@ class Batch:
     text: Sequence
     audio: Sequence
     visual: Sequence
-    label: Tensor  # (B,) float32
-    index: Tensor  # (B,) int64, the sample's row in its split: models with a per-sample memory use it
+    label: Tensor  # (B,) float32; NaN in evaluation
+    index: Tensor  # (B,) int64, the sample's row in the train split, for a per-sample memory; -1 in evaluation
 
     def __getitem__(self, modality: str) -> Sequence:
         return getattr(self, modality)
@@ -87,7 +88,42 @@ class Output:
 
 
 class Splits(Protocol):
-    """What a closed-form model's `fit` reads."""
+    """What a closed-form model's `fit` reads: the train and valid splits with their labels; there is no test split."""
 
     def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """Every sample of a split once."""
+
+
+# ---- what a model answered, as the loop and the checks take it
+
+
+def checked_output(output: Any, batch: Batch, training: bool) -> Output:
+    """What `forward` returned. Raises ModelError unless that is an Output of one float per sample: nothing is
+    broadcast."""
+    mode = "train" if training else "eval"
+    if not isinstance(output, Output) or not isinstance(output.extra, dict):
+        raise ModelError(f"forward in {mode} mode returns {_described(output)}; expected Output(prediction, extra).")
+    if not (isinstance(output.prediction, Tensor) and output.prediction.is_floating_point()) or (
+        output.prediction.shape != (len(batch),)
+    ):
+        raise ModelError(
+            f"the prediction in {mode} mode is {_described(output.prediction)}; "
+            f"expected float ({len(batch)},), one score per sample."
+        )
+    return output
+
+
+def checked_scalars(values: Any, kind: str, at_least: int = 0) -> dict[str, Tensor]:
+    """What `loss` or `logs` returned. Raises ModelError unless that is scalar tensors by name, and as many."""
+    if not isinstance(values, dict) or len(values) < at_least:
+        raise ModelError(f"the {kind}s are {_described(values)}; expected a dict of scalars by name.")
+    for name, value in values.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor) and value.ndim == 0):
+            raise ModelError(f"the {kind} {name!r} is {_described(value)}; expected a finite scalar.")
+    return values
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return "empty" if isinstance(value, dict) and not value else type(value).__name__

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Model(nn.Module):
     """Base of all models. A subclass takes (config, data) and overrides what it needs.
 
-    In eval mode `forward` is deterministic and computes only what the prediction needs.
+    In eval mode `forward` is deterministic and computes only what the prediction needs; it is shown no label.
     """
 
     modalities: ClassVar[tuple[str, ...]] = MODALITIES  # what the prediction depends on, all of it and nothing else
@@ -62,5 +62,8 @@ class Model(nn.Module):
         return set()
 
     def fit(self, data: Splits) -> bool:
-        """Closed-form models fit here and return True; the loop then only evaluates."""
+        """Closed-form models fit here and return True; the loop then only evaluates.
+
+        data: the train and valid splits with their labels; there is no test split in it.
+        """
         return False

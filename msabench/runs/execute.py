@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 import re
-import shutil
 import signal
 import uuid
 import warnings
@@ -19,14 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msabench.config import PROTOCOL, RunConfig
-from msabench.errors import RunTaken, StoreError
+from msabench.errors import ModelError, RunTaken, StoreError
 from msabench.runs import provenance
 from msabench.runs.lease import UNFINISHED, busy, completed, only_here, take_over
 from msabench.store import checkpoints
 from msabench.store.checkpoints import BEST, KEPT, LAST, LOCK, OWNER
 from msabench.store.protocol import RunRecord, RunStore
 from msabench.store.recorder import RunRecorder
-from msabench.train import kernels
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # sacred 0.8.7 imports pkg_resources, which says it is deprecated
@@ -90,27 +88,26 @@ def execute(
     if done and not overwrite:
         return _skipped(done[-1])
     workdir = checkpoints.folder(results_dir, key)
-    with only_here(workdir, store, key):
+    with only_here(results_dir, store, key):
         seen = take_over(store, key)
         done = [run for run in seen if run.status == "COMPLETED"]  # another process may have finished it meanwhile
         if done and not overwrite:
             return _skipped(done[-1])
         about = _about(data, provenance.environment(device), key, code)
         about |= {"options": options, "reproduces": reproduces}
-        recorder = _begin_or_resume(store, about, workdir, seen, resume=resume)
+        recorder = _begin_or_resume(store, about, results_dir, seen, resume=resume)
 
         def body() -> dict[str, Any]:
-            with kernels.fastest(device):
-                result = train(
-                    config,
-                    data,
-                    device=device,
-                    workdir=workdir,
-                    recorder=recorder,
-                    resume=recorder.resumed is not None,
-                    progress=progress,
-                    **options,
-                )
+            result = train(
+                config,
+                data,
+                device=device,
+                workdir=workdir,
+                recorder=recorder,
+                resume=recorder.resumed is not None,
+                progress=progress,
+                **options,
+            )
             if result.interrupted:
                 raise Interrupted
             for split, content in result.predictions.items():
@@ -128,10 +125,10 @@ def execute(
                 raise StoreError(busy(store, key)) from None
             return _skipped(newer[-1])
         if outcome.status == "completed":
-            (workdir / LAST).unlink(missing_ok=True)  # now that the result is stored; best.pt is what inference loads
+            checkpoints.remove(workdir / LAST, results_dir)  # the result is stored, and best.pt is what inference loads
             for old in done:
                 _mark_overwritten(store, old, outcome.run_id)
-            (workdir / KEPT).unlink(missing_ok=True)
+            checkpoints.remove(workdir / KEPT, results_dir)
         return outcome
 
 
@@ -168,11 +165,12 @@ def without_bar(text: str) -> str:
 
 
 def _begin_or_resume(
-    store: RunStore, about: dict[str, Any], workdir: Path, seen: list[RunRecord], *, resume: bool
+    store: RunStore, about: dict[str, Any], results_dir: Path, seen: list[RunRecord], *, resume: bool
 ) -> RunRecorder:
     """The recorder of a new run, or with `resume` of the unfinished one; the folder holds what that one needs."""
+    workdir = checkpoints.folder(results_dir, about["key"])
     for left in workdir.glob(".*.pt.*"):  # a checkpoint that a killed process was writing
-        left.unlink()
+        checkpoints.remove(left, results_dir)
     # What was broken off before a completed one is history; what another results folder began is at another epoch.
     resumable = checkpoints.resumable(workdir)
     open_runs = itertools.takewhile(lambda run: run.status in UNFINISHED, reversed(seen))
@@ -186,7 +184,7 @@ def _begin_or_resume(
     done = [run for run in seen if run.status == "COMPLETED"]
     if done:
         _keep_weights(store, done[-1], workdir)
-    _clear(workdir, stay={LOCK, KEPT} if done else {LOCK})
+    _clear(workdir, results_dir, stay={LOCK, KEPT} if done else {LOCK})
     with (workdir / OWNER).open("w") as file:
         file.write(about["uuid"])
         file.flush()
@@ -262,6 +260,8 @@ def _run(config: RunConfig, recorder: RunRecorder, body: Callable[[], dict[str, 
             raise
         _raise_unstored(recorder)
         return Outcome("interrupted", recorder.run_id, key)
+    except ModelError as error:
+        raise ModelError(f"{error}\n  All that led there:  python -m msabench show {recorder.run_id}") from error
     except Exception as error:
         if recorder.begun:
             error.add_note(f"stored as run {recorder.run_id}: python -m msabench show {recorder.run_id}")
@@ -323,12 +323,10 @@ def _keep_weights(store: RunStore, done: RunRecord, workdir: Path) -> None:
         (workdir / BEST).replace(workdir / KEPT)
 
 
-def _clear(workdir: Path, stay: Collection[str]) -> None:
-    for path in workdir.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in stay:
-            path.unlink()
+def _clear(workdir: Path, results_dir: Path, stay: Collection[str]) -> None:
+    for path in sorted(workdir.iterdir(), key=lambda path: path.name != OWNER):  # first: no run goes on from the rest
+        if path.name not in stay:
+            checkpoints.remove(path, results_dir)
 
 
 def _last_epoch(store: RunStore, run: RunRecord) -> int:

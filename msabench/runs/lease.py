@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from msabench.errors import RunTaken, StoreError
+from msabench.store import checkpoints
 from msabench.store.checkpoints import LOCK
 from msabench.store.protocol import SILENT_AFTER, RunRecord, RunStore
 
@@ -30,8 +31,11 @@ def completed(store: RunStore, key: str) -> list[RunRecord]:
 
 
 @contextmanager
-def only_here(workdir: Path, store: RunStore, key: str) -> Iterator[None]:
-    """Holds the run's lock. Raises StoreError when another process does, or the folder cannot be written."""
+def only_here(results_dir: Path, store: RunStore, key: str) -> Iterator[None]:
+    """Holds the run's lock. Raises StoreError when another process does, or the folder is or has a link, or cannot be
+    written."""
+    workdir = checkpoints.folder(results_dir, key)
+    checkpoints.own(workdir, results_dir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir) as file:

@@ -1,12 +1,11 @@
 """What may go from a results folder: runs with their checkpoints, and what only takes room.
 
 A checkpoint folder, checkpoints/<key>, belongs to the newest run of that identity. It is touched only while its lock
-is held here, so never while a process trains in it.
+is held here, so never while a process trains in it; one whose run is damaged, or that is or has a link, is left alone.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from filelock import FileLock, Timeout
 from msabench.errors import StoreError
 from msabench.runs.lease import UNFINISHED
 from msabench.store import checkpoints
-from msabench.store.checkpoints import BEST, KEPT, LAST, LOCK
+from msabench.store.checkpoints import BEST, KEPT, LAST, LOCK, ROOT, is_key
 
 if TYPE_CHECKING:
     from msabench.store.embedded.sqlite import SqliteRunStore
@@ -44,10 +43,10 @@ class Spare:
 
 
 def check_removable(runs: Sequence[RunRecord], results_dir: Path) -> None:
-    """Raises StoreError when a process trains one of the runs, or one of the same identity."""
+    """Raises StoreError when a process trains one of the runs, or one of the same identity, and for a folder that is or
+    has a link."""
     for run in runs:
-        folder = checkpoints.folder(results_dir, run.key)
-        with _held(folder) as free:
+        with _held(_folder(run, results_dir), results_dir) as free:
             if run.status == "RUNNING" or not free:
                 raise StoreError(
                     f"run {run.id} is being trained, or again by another process: it stays. Stop that first; a process "
@@ -58,20 +57,26 @@ def check_removable(runs: Sequence[RunRecord], results_dir: Path) -> None:
 def left_behind(local: SqliteRunStore, ids: Collection[int], results_dir: Path) -> list[Spare]:
     """The checkpoint folders that no run needs when the local runs `ids` are gone."""
     spare = []
-    for key in dict.fromkeys(local.load(run_id).key for run_id in ids):
-        runs, folder = local.find(key=key), checkpoints.folder(results_dir, key)
-        stay = [run for run in runs if run.id not in ids]
-        if runs[-1].id in ids and not any(run.status == "COMPLETED" for run in stay) and folder.is_dir():
+    for folder in dict.fromkeys(_folder(local.load(run_id), results_dir) for run_id in ids):
+        runs = local.find(key=folder.name) if folder is not None and folder.is_dir() else []
+        needed = any(run.status == "DAMAGED" or (run.status == "COMPLETED" and run.id not in ids) for run in runs)
+        if folder is not None and runs and runs[-1].id in ids and not needed:
             spare.append(Spare(folder, f"run {runs[-1].id}'s"))
     return spare
 
 
-def discard(folders: Sequence[Spare]) -> None:
+def discard(folders: Sequence[Spare], results_dir: Path) -> None:
     """Removes checkpoint folders. Raises StoreError where that cannot be."""
     for spare in folders:
-        with _held(spare.path) as free:
+        with _held(spare.path, results_dir) as free:
             if free:
-                _remove(spare.path)
+                checkpoints.remove(spare.path, results_dir)
+
+
+def _folder(run: RunRecord, results_dir: Path) -> Path | None:
+    """None for a run without a key, and for a damaged one: what its record says of a folder may be wrong."""
+    known = run.status != "DAMAGED" and is_key(run.key)
+    return checkpoints.folder(results_dir, run.key) if known else None
 
 
 # ---- what only takes room
@@ -82,25 +87,44 @@ def spare_checkpoints(store: RunStore, results_dir: Path, *, weights: bool = Fal
 
     weights: those of completed runs too.
     """
-    found = []
-    for folder in _folders(results_dir):
-        with _held(folder) as free:
-            found += _spare(store.find(key=folder.name), folder, weights) if free else []
-    return found
+    return [spare for folder, runs in _free(store, results_dir) for spare in _spare(runs, folder, weights)]
+
+
+def left_alone(store: RunStore, results_dir: Path) -> list[str]:
+    """Why folders stay of which it cannot be told what their runs need, a sentence each."""
+    return [why for folder in _folders(results_dir) if (why := _untold(store, folder, results_dir))]
 
 
 def collect_checkpoints(store: RunStore, results_dir: Path, *, weights: bool = False) -> int:
     """Removes what `spare_checkpoints` finds, looked at once more folder by folder; the bytes that it took."""
     freed = 0
-    for folder in _folders(results_dir):
-        with _held(folder) as free:
-            runs = store.find(key=folder.name)
-            for spare in _spare(runs, folder, weights) if free else []:
-                freed += spare.size
-                if spare.path.name in (BEST, KEPT):
-                    _forget_weights(store, runs)
-                _remove(spare.path)
+    for folder, runs in _free(store, results_dir):
+        for spare in _spare(runs, folder, weights):
+            freed += spare.size
+            if spare.path.name in (BEST, KEPT):
+                _forget_weights(store, runs)
+            checkpoints.remove(spare.path, results_dir)
     return freed
+
+
+def _free(store: RunStore, results_dir: Path) -> Iterator[tuple[Path, list[RunRecord]]]:
+    """The folders in which nobody trains, each with its runs; its lock is held here until the next is asked for."""
+    for folder in _folders(results_dir):
+        if not _untold(store, folder, results_dir):
+            with _held(folder, results_dir) as free:
+                if free:
+                    yield folder, store.find(key=folder.name)
+
+
+def _untold(store: RunStore, folder: Path, results_dir: Path) -> str:
+    damaged = [run for run in store.find(key=folder.name) if run.status == "DAMAGED"]
+    if damaged:
+        return f"{folder} stays: run {damaged[-1].id} is damaged, so what it needs is not known. See msabench doctor."
+    try:
+        checkpoints.own(folder, results_dir)
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 def _spare(runs: Sequence[RunRecord], folder: Path, weights: bool) -> list[Spare]:
@@ -146,21 +170,23 @@ def compact(store: SqliteRunStore) -> tuple[int, str]:
 
 def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
-    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    return sum(file.lstat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
 def _folders(results_dir: Path) -> list[Path]:
-    root = results_dir / "checkpoints"
-    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    """What is named as a run's folder; the rest is not ours."""
+    root = results_dir / ROOT
+    return sorted(path for path in root.iterdir() if is_key(path.name)) if root.is_dir() else []
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
+def _held(folder: Path | None, results_dir: Path) -> Iterator[bool]:
     """Whether the folder's lock is ours for the body: no process trains there, and none begins to."""
-    if not folder.is_dir():
+    place = None if folder is None else checkpoints.own(folder, results_dir)
+    if place is None or not place.is_dir():
         yield True
         return
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(place / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -172,10 +198,3 @@ def _held(folder: Path) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
-
-
-def _remove(path: Path) -> None:
-    try:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    except OSError as error:
-        raise StoreError(f"cannot remove {path}: {error.strerror or error}.") from error

@@ -16,6 +16,7 @@ import numpy as np
 from bson import ObjectId, json_util
 
 from msabench.errors import RunTaken, StoreError, UsageError, closest
+from msabench.shown import short
 from msabench.store.protocol import SILENT_AFTER, RunCopy, RunRecord
 
 TELLING = ("status", "start_time", "stop_time", "heartbeat", "result", "fail_trace", "artifacts")  # see State
@@ -149,9 +150,8 @@ def no_run(url: str, run_id: int) -> StoreError:
 
 
 def no_artifact(url: str, run_id: int, name: str, known: list[str]) -> StoreError:
-    return StoreError(
-        f"{url}: run {run_id} has no artifact {name!r}.{closest(name, known)}  It has: {', '.join(known) or 'none'}."
-    )
+    there = ", ".join(map(short, known)) or "none"
+    return StoreError(f"{url}: run {run_id} has no artifact {name!r}.{closest(name, known)}  It has: {there}.")
 
 
 def finished(result: Mapping[str, Any]) -> dict[str, Any]:

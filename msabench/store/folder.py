@@ -186,7 +186,7 @@ def import_(store: SqliteRunStore, runs: Iterable[ExportedRun], results: Path, *
         ids = store.receive(run.read() for run in _bar(new, "importing", progress))
     except BaseException:
         for path in placed:
-            path.unlink()
+            checkpoints.remove(path, results)
         raise
     return Imported(ids, len(found) - len(new) - len(differing), [here[uuid].id for uuid in differing])
 
@@ -230,13 +230,14 @@ class ExportedRun:
             place = checkpoints.weights_place(results, ours) if weights else None
             if place is None or place.exists():
                 return []
+            checkpoints.own(place.parent, results)
             place.parent.mkdir(parents=True, exist_ok=True)
             unfinished = place.with_name(f".{place.name}.{os.getpid()}")
             try:
                 shutil.copyfile(weights[0], unfinished)
                 unfinished.rename(place)
             finally:
-                unfinished.unlink(missing_ok=True)
+                checkpoints.remove(unfinished, results)
             return [place]
 
 

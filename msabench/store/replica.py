@@ -7,7 +7,6 @@ the local file says which runs are meant for which replica and how far it has co
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -66,11 +65,13 @@ class ReplicatingStore(SqliteRunStore):
     def close(self, timeout: float = 10.0) -> None:
         """Sends what waits for at most `timeout` seconds, then says in one line what still does. A server that is
         down gets a third of the time to come back."""
+        if self._inherited:  # the thread is the parent's, and a lock that it held at the fork stays taken here
+            return
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout / 3 if self._lost else timeout)
         if self._thread.is_alive():  # in the midst of a send: its connection ends with it
-            self._connections.pop((os.getpid(), self._thread.ident or 0), None)
+            self._connections.pop(self._thread.ident or 0, None)
         left = len(self._unsent())
         if left:
             self._say(

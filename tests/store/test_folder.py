@@ -254,13 +254,16 @@ def test_an_export_to_a_full_disk_leaves_nothing_of_the_run(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+BEST = f"checkpoints/{0:016x}/best.pt"  # of the run with seed 0
+
+
 def with_weights(store: SqliteRunStore, results: Path) -> None:
     """Run 1 with best.pt below `results`."""
     info = store.document(1)["info"]
-    info["msabench"]["checkpoint"] = "checkpoints/k0/best.pt"
+    info["msabench"]["checkpoint"] = BEST
     store.update(1, {"info": info})
-    (results / "checkpoints" / "k0").mkdir(parents=True)
-    (results / "checkpoints" / "k0" / "best.pt").write_bytes(b"weights")
+    (results / BEST).parent.mkdir(parents=True)
+    (results / BEST).write_bytes(b"weights")
 
 
 def test_weights_come_along_when_asked_for_and_write_over_none(
@@ -270,7 +273,7 @@ def test_weights_come_along_when_asked_for_and_write_over_none(
     (plain,) = export(store, [1], tmp_path / "plain")
     full = export(store, [1, 2], tmp_path / "full", weights=tmp_path)
     assert [(place / "weights" / "best.pt").exists() for place in (plain, *full)] == [False, True, False]
-    best = tmp_path / "there" / "checkpoints" / "k0" / "best.pt"
+    best = tmp_path / "there" / BEST
     import_(other, check(plain), tmp_path / "there")
     assert not best.exists()
     import_(other, check(tmp_path / "full"), tmp_path / "there")
@@ -287,13 +290,32 @@ def test_a_runs_document_cannot_place_weights_elsewhere(
     with_weights(store, tmp_path)
     (place,) = export(store, [1], tmp_path / "out", weights=tmp_path)
     evil = place / "run.json"
-    evil.write_text(evil.read_text().replace("checkpoints/k0/best.pt", checkpoint))
+    evil.write_text(evil.read_text().replace(BEST, checkpoint))
     manifest = json.loads((place / "manifest.json").read_text())
     manifest["files"][0]["sha256"] = folder._digest(evil)
     (place / "manifest.json").write_text(json.dumps(manifest))
     before = names(tmp_path)
     import_(other, check(place), tmp_path / "there" / "deep")
     assert {path for path in names(tmp_path) - before if "runs.db" not in path} == set()
+
+
+@pytest.mark.parametrize("linked", ["the run's folder", "its weights"])
+def test_weights_are_not_placed_through_a_link(
+    store: SqliteRunStore, other: SqliteRunStore, tmp_path: Path, linked: str
+) -> None:
+    with_weights(store, tmp_path)
+    (place,) = export(store, [1], tmp_path / "out", weights=tmp_path)
+    (tmp_path / "victim").mkdir()
+    best = tmp_path / "there" / BEST
+    best.parent.parent.mkdir()
+    if linked == "its weights":
+        best.parent.mkdir()
+        best.symlink_to(tmp_path / "victim" / "new")
+    else:
+        best.parent.symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        import_(other, check(place), tmp_path / "there")
+    assert (list((tmp_path / "victim").iterdir()), other.find()) == ([], [])
 
 
 def test_a_copy_of_a_folder_beside_it_is_the_same_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import shlex
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from bson.errors import InvalidBSON
 
@@ -24,33 +26,50 @@ BUSY = 60.0  # seconds to wait for another process' transaction
 # Bytes up to which all of a file is checked when it is opened. Measured: quick_check takes 1.3 ms/MB, so 40 ms here;
 # with 10,000 runs (450 MB) it took 0.5 s, and of the table of runs alone, whose rows every command reads, 30 ms.
 CHECKED_WHOLE = 32 * 2**20
+NO_LOCKS = "unix-none" if os.name == "posix" else "win32-none"  # https://www.sqlite.org/vfs.html, section 2.1
 log = logging.getLogger("msabench")
 
 
 class SqliteFile:
-    """The file at `path` with our tables, made when absent; one connection per process and thread.
+    """The file at `path` with our tables, made when absent; one connection per thread of the process that opened it.
 
     A file of an older schema is brought up to date; how it was stays beside it, as runs.db.schema-1.
     read: only look. A file that is not there, or has no tables yet, reads as empty and is not made; one of an older
-    schema is read as it is: an older msabench may be training into it. Its folder need not be writable.
+    schema is read as it is: an older msabench may be training into it. Its disk may be full, or not writable.
     Raises DamagedFile for one that fails a quick check, now or when damage is met later; StoreError for a file that
-    is newer than this code, locked for a minute or not writable.
+    is newer than this code, locked for a minute or not writable, and, but for `close`, for all that is done with it in
+    a process that was forked while it was open.
     """
 
     def __init__(self, path: Path, *, read: bool = False) -> None:
         self.path, self._read_only = Path(path), read
         self.url = str(path)
-        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}  # by process and thread
+        self._connections: dict[int, sqlite3.Connection] = {}  # by thread
+        self._inherited = False  # it was opened by a process from which this one was forked
         with self._guard():
             if not read:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._prepare()
 
     def close(self) -> None:
-        for (process, _), connection in self._connections.items():
-            if process == os.getpid():
-                connection.close()
+        for connection in self._connections.values():
+            connection.close()
         self._connections.clear()
+        _opened.discard(self)
+
+    def _abandon(self) -> None:
+        """In a process that was just forked: no connection is used, closed or, which closes it, freed from now on.
+
+        Closing one takes back, in the WAL's index that both share, what the parent is about to write; and a connection
+        that is new relies on locks of the old ones that only the parent has. Both damaged the file:
+        https://www.sqlite.org/howtocorrupt.html, section 2.6.
+        """
+        for connection in self._connections.values():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))  # also at the interpreter's end
+        self._connections.clear()
+        self._inherited = True
+        if (file := _identity(self.path)) is not None:
+            _of_parents.add(file)
 
     def _prepare(self) -> None:
         if not self._read_only:
@@ -114,10 +133,12 @@ class SqliteFile:
         unfinished.replace(copy)
 
     def _connection(self) -> sqlite3.Connection:
-        mine = os.getpid(), threading.get_ident()
+        mine = threading.get_ident()
         if mine not in self._connections:
             self._close_those_of_ended_threads()
             db = self._open_in_place()
+            if self._read_only:
+                db.execute("PRAGMA temp_store = MEMORY")  # the disk of temporary files may be full as well
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             self._connections[mine] = db
@@ -126,18 +147,17 @@ class SqliteFile:
     def _close_those_of_ended_threads(self) -> None:
         """Each run of a sweep has a heartbeat thread of its own, which does not say when it ends."""
         running = {thread.ident for thread in threading.enumerate()}
-        for process, thread in list(self._connections):
-            if process == os.getpid() and thread not in running:
-                self._connections.pop((process, thread)).close()
+        for thread in self._connections.keys() - running:
+            self._connections.pop(thread).close()
 
     def _open_in_place(self) -> sqlite3.Connection:
         """A connection to what is at `path` now: a repair may put another file there while this waits for its lock."""
         while True:
-            before = self.path.stat().st_ino if self.path.exists() else None
+            before = _identity(self.path)
             db = self._open_to_read() if self._read_only else self._open(self.path)
             try:
                 db.execute("SELECT 1 FROM sqlite_master").fetchone()
-                if before == (self.path.stat().st_ino if self.path.exists() else None):
+                if before == _identity(self.path):
                     return db
             except sqlite3.Error:
                 db.close()
@@ -145,6 +165,13 @@ class SqliteFile:
             db.close()
 
     def _open(self, place: Path | str) -> sqlite3.Connection:
+        if self._inherited or _identity(self.path) in _of_parents:
+            raise StoreError(
+                f"{self.path} was open when this process was forked, and a connection to SQLite does not survive a "
+                'fork: here it can be neither read nor written. Start this process anew (the "spawn" start method of '
+                "multiprocessing), or fork before the store is opened."
+            )
+        _opened.add(self)
         # isolation_level None: transactions are ours. check_same_thread False: close() closes all threads'.
         return sqlite3.connect(
             place, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=str(place).startswith("file:")
@@ -161,17 +188,27 @@ class SqliteFile:
         return db
 
     def _open_as_it_is(self) -> sqlite3.Connection:
-        address = self.path.resolve().as_uri()
-        db = self._open(f"{address}?mode=rw")  # a reader of a WAL takes part in it; SQLite falls back to ro
-        try:
-            db.execute("SELECT 1 FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            db.close()
-            wal = self.path.with_name(f"{self.path.name}-wal")
-            left = wal.exists() and wal.stat().st_size > 0  # what was written last is in there: not to be passed over
-            if left or not any(word in str(error) for word in ("unable to open", "readonly")):
-                raise
-            db = self._open(f"{address}?mode=ro&immutable=1")  # nobody can write in this folder, so nobody does
+        """SQLite makes files beside the one that it reads, for the index of the WAL and its locks. Where they cannot
+        be made, nobody else has the file open: the index is kept in memory, and the file locked as a whole, unless
+        that cannot be written, and so by nobody. Nothing is read without a WAL that was left."""
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        left = wal.exists() and wal.stat().st_size > 0
+        ways = (
+            ("mode=rw", "NORMAL"),  # SQLite falls back to ro
+            ("mode=rw", "EXCLUSIVE"),
+            (f"mode=ro&vfs={NO_LOCKS}", "EXCLUSIVE") if left else ("mode=ro&immutable=1", "NORMAL"),
+        )
+        for number, (options, locking) in enumerate(ways, 1):
+            db = self._open(f"{self.path.resolve().as_uri()}?{options}")
+            try:
+                db.execute(f"PRAGMA locking_mode = {locking}")
+                db.execute("SELECT 1 FROM sqlite_master").fetchone()
+                break
+            except sqlite3.OperationalError as error:
+                db.close()
+                cannot_write = any(word in str(error) for word in ("unable to open", "readonly", "disk I/O", "full"))
+                if number == len(ways) or not cannot_write:
+                    raise
         return db
 
     def _read(self, sql: str, *values: Any) -> list[Any]:
@@ -215,6 +252,29 @@ class SqliteFile:
             raise StoreError(f"{self.path}: {_explain(error)}") from error
         except InvalidBSON as error:
             raise DamagedFile(self.path, f"a run's document is none: {error}") from error
+
+
+_opened: WeakSet[SqliteFile] = WeakSet()  # in this process
+_of_parents: set[tuple[int, int]] = set()  # the files that a parent of this process had open when it forked
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """A file's device and inode, by which SQLite knows it; None where it cannot be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _abandon_all() -> None:
+    for file in _opened:
+        file._abandon()
+    _opened.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_abandon_all)
 
 
 class DamagedFile(StoreError):
