@@ -38,7 +38,6 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from msabench import upkeep
-    from msabench.shown import printable
     from msabench.store import is_mongo, open_local, open_store
 
     place = None if args.store and is_mongo(args.store) else args.store  # what takes room here is the local store
