@@ -41,9 +41,9 @@ def register(name: str, config: type[TrainConfig]) -> Callable[[T], T]:
     from msabench.contract.model import Model
 
     def add(model: T) -> T:
-        for given, base in ((model, Model), (config, TrainConfig)):
+        for given, base, home in ((model, Model, "contract"), (config, TrainConfig, "config")):
             if not (isinstance(given, type) and issubclass(given, base)):
-                expected = f"{base.__module__}.{base.__name__}"
+                expected = f"msabench.{home}.{base.__name__}"
                 raise UsageError(f"@register({name!r}, …): {given!r} is no subclass of {expected}.")
         config()  # a setting without a default is said where it stands, not when a run begins
         other = _entries.get(name)
