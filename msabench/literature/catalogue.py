@@ -167,7 +167,7 @@ def _span(results: Iterator[PublishedResult]) -> str:
 def _score(result: PublishedResult, metric: str) -> str:
     if metric not in result.metrics:
         return "–"
-    return f"{result.metrics[metric] * 100:.2f}" if METRICS[metric].percent else f"{result.metrics[metric]:.3f}"
+    return METRICS[metric].show(result.metrics[metric])
 
 
 def _source(result: PublishedResult) -> str:

@@ -188,7 +188,7 @@ def _score(name: str, value: Any, where: str) -> float:
         if not 1 < score <= 100:
             raise UsageError(f"{where}.{name} is {value}; expected percent, in (1, 100], as the paper prints it.")
         return round(score / 100, 6)  # 84.69 / 100 is 0.8469, not 0.8468999…
-    low, high = {"mae": (0, float("inf")), "corr": (-1, 1)}[name]
+    low, high = METRICS[name].bounds
     if not low <= score <= high:
         raise UsageError(f"{where}.{name} is {value}; expected a number from {low} to {high}.")
     return score
