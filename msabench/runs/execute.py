@@ -205,6 +205,7 @@ def _about(data: Prepared, environment: dict[str, Any], key: str) -> dict[str, A
             "identity": data.identity,
             "source": data.source,
             "truth": data.truth,
+            "metrics": data.protocol,
             "scales": data.statistics,
             "splits": {name: len(split) for name, split in data.splits.items()},
         },

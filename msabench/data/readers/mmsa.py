@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from msabench.data.find import Card
 
 LAYOUT = "MMSA"
+HOLDS = "train, valid, test, each a dict of arrays"
 VERSION = 1
 TWIN = "msabench"  # a key beside the splits: this file holds a simulated twin and must never pass for the real set
 
@@ -35,14 +36,14 @@ _PER_CLIP = ("raw_text", "text", "text_bert", "audio", "vision", "audio_lengths"
 _EXTRA = {"text": "regression_labels_T", "audio": "regression_labels_A", "visual": "regression_labels_V"}
 
 
-def claims(content: Any) -> bool:
+def claims_content(content: Any) -> bool:
     if not isinstance(content, dict):
         return False
     splits = [content[name] for names in _SPLIT_NAMES.values() for name in names if name in content]
     return bool(splits) and all(isinstance(split, dict) for split in splits)
 
 
-def read(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
+def read_content(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
     tally = Tally()
     splits: dict[str, Split] = {}
     keys = ", ".join(map(str, content))
