@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 from msabench.errors import UsageError
 
+OptimiserName = Literal["adam", "adamw"]
+ScheduleName = Literal["constant", "warmup", "plateau", "step"]  # of learning rates: msabench.train.optim
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -29,8 +32,8 @@ class TrainConfig:
     accumulate: int = 1  # batches whose averaged gradient makes one step; the last, incomplete group counts too
     clip_norm: float | None = None
     clip_value: float | None = None
-    optimiser: Literal["adam", "adamw"] = "adam"  # weight decay is a model's own: see its parameter groups
-    schedule: Literal["constant", "warmup", "plateau", "step"] = "constant"
+    optimiser: OptimiserName = "adam"  # weight decay is a model's own: see its parameter groups
+    schedule: ScheduleName = "constant"
     warmup: float = 0.1  # schedule=warmup: the share of all steps in which rates rise; then they fall to 0, linearly
     schedule_patience: int = 10  # plateau: epochs without a better validation MAE before rates fall
     schedule_epochs: int = 60  # step: epochs between two falls
