@@ -13,7 +13,7 @@ from msabench.config import DataConfig
 from msabench.contract import registry
 from msabench.errors import UsageError
 from msabench.literature import presets, published
-from msabench.literature.published import Experiment, load, parse, preset, results
+from msabench.literature.published import Literature, load, parse, preset, results
 from msabench.metrics import METRICS
 
 SHARED = Path(os.environ.get("MSABENCH_SHARED", Path(__file__).parents[3] / "shared"))
@@ -125,7 +125,7 @@ def test_a_simulated_twin_takes_the_originals_preset():
 
 
 def test_a_model_without_a_file_has_only_its_defaults():
-    assert load("nothing_published") == Experiment("nothing_published")
+    assert load("nothing_published") == Literature("nothing_published")
     assert preset("nothing_published", "default", "mosi") == {}
     with pytest.raises(UsageError, match=r"unknown preset 'mmsa' for nothing_published.*known: default\)"):
         preset("nothing_published", "mmsa", "mosi")
@@ -229,6 +229,6 @@ def test_the_docstrings_examples_of_published_hold():
     assert not result.failed
 
 
-def test_every_experiment_file_is_of_a_registered_model():
+def test_every_literature_file_is_of_a_registered_model():
     folder = Path(published.resources.files("msabench.models") / "literature")
     assert {file.stem for file in folder.glob("*.yaml")} <= set(registry.entries())
