@@ -14,7 +14,7 @@ from msabench.contract import registry
 from msabench.errors import UsageError
 from msabench.literature import presets, published
 from msabench.literature.published import Literature, load, parse, preset, results
-from msabench.metrics import METRICS
+from msabench.metrics import METRICS, Metric
 
 SHARED = Path(os.environ.get("MSABENCH_SHARED", Path(__file__).parents[3] / "shared"))
 PAPER = SHARED / "paper" / "mcer.txt"
@@ -211,6 +211,20 @@ def test_a_wrong_file_says_where_and_what(text, message):
 def test_a_learning_rate_is_a_number_however_it_is_written(text):
     found = parse(f"presets: {{paper: {{source: X, mosi: {{lr: {text}, name: e5, n: 3}}}}}}", "new")
     assert found.presets["paper"].values["mosi"] == {"lr": 2e-5, "name": "e5", "n": 3}
+
+
+@pytest.fixture
+def r2(monkeypatch):
+    monkeypatch.setitem(METRICS, "r2", Metric("R2", percent=False, bounds=(float("-inf"), 1)))
+
+
+def test_a_new_metric_may_be_published(r2):
+    assert parse("published: [{dataset: mosi, r2: 0.5, source: X}]", "new").published[0].metrics == {"r2": 0.5}
+
+
+def test_a_new_metrics_published_value_keeps_its_bounds(r2):
+    with pytest.raises(UsageError, match=r"r2 is 1\.5; expected a number from -inf to 1"):
+        parse("published: [{dataset: mosi, r2: 1.5, source: X}]", "new")
 
 
 def test_rows_are_the_files_own_model_unless_they_say_otherwise():
