@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import msabench.metrics.sentiment as metrics
 from msabench.errors import UsageError
-from msabench.metrics import sentiment as metrics
 from msabench.metrics.sentiment import Array, Function, f1_of_counts, pearson, same_grade, sims_class, standardised
 from msabench.seeds import stream
 
