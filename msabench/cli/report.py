@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from msabench.literature import published
     from msabench.report import text
     from msabench.report.build import build
-    from msabench.store import open_store
+    from msabench.store import documents, open_store
 
     store = open_store(args.store, args.results, read=True)
     try:
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
             records,
             published=published.results if args.published else lambda dataset: (),
             preset=_preset,
+            code=lambda record: record.code or documents.model_code(store.document(record.id)),
             curve=_curves(store) if args.format in ("html", "all") else lambda record: [],
             convention=args.metric_convention,
         )
@@ -121,12 +122,12 @@ def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) ->
     from dataclasses import replace
 
     from msabench.metrics.conventions import score
-    from msabench.report.columns import protocol_of
+    from msabench.report.columns import metric_protocol
 
     rescored = []
     for record in records:
         if record.status == "COMPLETED" and record.result:
-            if protocol_of(record) != "mosi":
+            if metric_protocol(record) != "mosi":
                 raise UsageError(
                     f"--metric-convention {convention} is for MOSI and MOSEI; run {record.id} is of {record.dataset}.\n"
                     "  Leave it out:  --dataset mosi"

@@ -91,7 +91,7 @@ def columns_of(protocol: str) -> list[Column]:
     return [*sorted(metrics, key=lambda column: groups.index(column.group)), *COLUMNS.values()]
 
 
-def protocol_of(run: RunRecord) -> str:
+def metric_protocol(run: RunRecord) -> str:
     """The metric protocol of a completed run; of one that does not say it, the one with the most of its scores."""
     stated, scores = run.data.get("metrics"), (run.result or {}).get("test", {}).keys()
     return stated if stated in PROTOCOLS else max(PROTOCOLS, key=lambda name: len(functions(name).keys() & scores))
