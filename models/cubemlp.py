@@ -22,13 +22,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from msabench.config import TrainConfig
+from msabench.config import ScheduleName, TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence
 from msabench.errors import UsageError
 from msabench.models.layers import BiGRUs, align_windows, reverse
@@ -57,7 +57,7 @@ class CubeMLPConfig(TrainConfig):
     time_len: int = 100
     d: int = 128
     clip_value: float | None = 1.0
-    schedule: Literal["constant", "warmup", "plateau", "step"] = "step"
+    schedule: ScheduleName = "step"
     schedule_epochs: int = 60
     schedule_factor: float = 0.1
     max_epochs: int = 70

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from msabench.config import TrainConfig
+from msabench.config import OptimiserName, ScheduleName, TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
 from msabench.errors import UsageError
 from msabench.models.groups import bert_groups
@@ -38,8 +38,8 @@ class MAGBertConfig(TrainConfig):
     batch_size: int = 48
     max_epochs: int = 40
     patience: int = 40  # no early stopping there
-    optimiser: Literal["adam", "adamw"] = "adamw"
-    schedule: Literal["constant", "warmup", "plateau", "step"] = "warmup"
+    optimiser: OptimiserName = "adamw"
+    schedule: ScheduleName = "warmup"
     warmup: float = 0.1
     weight_decay: float = 0.01  # never on biases and LayerNorms
     loss: Literal["mse", "l1"] = "mse"  # MMSA: l1

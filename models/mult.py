@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from msabench.config import TrainConfig
+from msabench.config import ScheduleName, TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequence
 from msabench.errors import UsageError
 from msabench.models.layers import last_step
@@ -60,7 +60,7 @@ class MulTConfig(TrainConfig):
     # Official code
     dropout_attention_audio: float = 0.0  # where audio is read
     dropout_attention_visual: float = 0.0  # where video is read
-    schedule: Literal["constant", "warmup", "plateau", "step"] = "plateau"
+    schedule: ScheduleName = "plateau"
     schedule_patience: int = 20
     schedule_factor: float = 0.1
     positions: bool = True  # off in MMSA's copy, which builds its transformers without them

@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 from msabench.errors import UsageError
 
+OptimiserName = Literal["adam", "adamw"]
+ScheduleName = Literal["constant", "warmup", "plateau", "step"]  # of learning rates: msabench.train.optim
+
 # The harness's part of a run's digits (text, data, training), as a number: raised when the same configuration, data,
 # encoder and model code come out otherwise. tests/runs/test_digits.py fails when that is forgotten.
 # 1: runs are known by their model's code; before, by all of the harness's.
@@ -34,8 +37,8 @@ class TrainConfig:
     accumulate: int = 1  # batches whose averaged gradient makes one step; the last, incomplete group counts too
     clip_norm: float | None = None
     clip_value: float | None = None
-    optimiser: Literal["adam", "adamw"] = "adam"  # weight decay is a model's own: see its parameter groups
-    schedule: Literal["constant", "warmup", "plateau", "step"] = "constant"
+    optimiser: OptimiserName = "adam"  # weight decay is a model's own: see its parameter groups
+    schedule: ScheduleName = "constant"
     warmup: float = 0.1  # schedule=warmup: the share of all steps in which rates rise; then they fall to 0, linearly
     schedule_patience: int = 10  # plateau: epochs without a better validation MAE before rates fall
     schedule_epochs: int = 60  # step: epochs between two falls

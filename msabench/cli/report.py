@@ -122,11 +122,12 @@ def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) ->
     from dataclasses import replace
 
     from msabench.metrics.conventions import score
+    from msabench.report.columns import metric_protocol
 
     rescored = []
     for record in records:
         if record.status == "COMPLETED" and record.result:
-            if "acc_2_has0" not in record.result["test"]:
+            if metric_protocol(record) != "mosi":
                 raise UsageError(
                     f"--metric-convention {convention} is for MOSI and MOSEI; run {record.id} is of {record.dataset}.\n"
                     "  Leave it out:  --dataset mosi"

@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
     short = {name: getattr(args, name) for name in ("max_epochs", "text_encoder", "text_mode", "modalities")}
     overrides = args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
 
-    from msabench.runs import run as runner
+    from msabench.runs.run import run as train_and_store
 
     log_to_stdout()
-    return runner.run(
+    return train_and_store(
         args.model,
         args.dataset,
         seeds,

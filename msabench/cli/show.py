@@ -114,8 +114,8 @@ def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     shown = {name: value for name, value in environment.items() if name not in ("packages", "git_commit", "git_dirty")}
     dirty = {True: ", with changes", False: "", None: ""}[environment.get("git_dirty")]
-    code = f"{environment.get('git_commit') or 'not in git'}{dirty}"
-    yield from _section("environment", {**flat(shown), "code": code, "packages": packages})
+    commit = f"{environment.get('git_commit') or 'not in git'}{dirty}"
+    yield from _section("environment", {**flat(shown), "msabench commit": commit, "packages": packages})
     yield from _section("curves", {name: _curve(points) for name, points in curves.items()})
     files = dict.fromkeys(store.artifacts(run_id), "")
     ours = document["info"]["msabench"]

@@ -77,6 +77,7 @@ class Prepared:
     source: str  # the file it came from, or how it was simulated
     notes: tuple[str, ...]
     truth: dict[str, float]
+    protocol: str  # of msabench.metrics
     setting: dict[str, Any]  # what the rows of one table must share
     spec: DataSpec
     splits: dict[str, PreparedSplit]
@@ -208,6 +209,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
         source=dataset.source,
         notes=(*dataset.notes, str(source)) if source and source.random else dataset.notes,
         truth=dataset.truth,
+        protocol=dataset.protocol,
         setting={
             "text_encoder": source.name if source else "none",
             "text_mode": options.text_mode,

@@ -81,6 +81,14 @@ def file_sha256(path: Path) -> str:
     return digest
 
 
+def source_sha256(path: Path) -> str:
+    """sha256 (hex) of a file, or of the names and contents of all files of a folder."""
+    if not path.is_dir():
+        return file_sha256(path)
+    inside = [(file.relative_to(path).as_posix(), file_sha256(file)) for file in path.rglob("*") if file.is_file()]
+    return hashlib.sha256(json.dumps(sorted(inside)).encode()).hexdigest()
+
+
 def hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,6 +27,7 @@ class Card:
     sha256: dict[str, str] = field(default_factory=dict)  # of the field's files, by alignment (MMSA README)
     label_range: float = 3.0
     where: str = MMSA
+    protocol: str = "mosi"  # of msabench.metrics: how predictions are scored
 
     @property
     def simulated(self) -> bool:
@@ -72,6 +73,7 @@ CARDS = {
             {"unaligned": "unaligned_39.pkl", "aligned": "aligned_39.pkl"},
             {"unaligned": "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f"},
             label_range=1.0,
+            protocol="sims",
         ),
         Card("mosi-sim", "simulated twin of CMU-MOSI", (1284, 229, 686), _TABLE_II, where="made from a seed"),
         Card("mosei-sim", "simulated twin of CMU-MOSEI", (16326, 1871, 4659), _TABLE_II, where="made from a seed"),

@@ -38,9 +38,9 @@ def load(
         raise UsageError(f"unknown alignment {alignment!r}. Expected: auto, aligned or unaligned.")
     card = find.card(name)
     if card.simulated:
-        return _simulated(name, alignment, say)
+        return _simulated(card, alignment, say)
     root, named = find.place(data_dir)
-    path = find.find(card, root, alignment)
+    path = locate(card, root, alignment)
     if path is not None:
         return load_file(path, card, say)
     twin = f"{name}-sim"
@@ -50,18 +50,26 @@ def load(
         f"{name} NOT FOUND (no place named, nothing in ./{root}): running on {twin} instead, simulated data; every "
         f"table says {twin}. The real data: --data-dir FOLDER."
     )
-    return _simulated(twin, alignment, say)
+    return _simulated(find.card(twin), alignment, say)
+
+
+def locate(card: find.Card, root: Path, alignment: str) -> Path | None:
+    """The dataset's file below `root`, or `root` itself, where it is a file or a folder that a reader knows."""
+    found = find.find(card, root, alignment)
+    return root if found is None and root.is_dir() and readers.claimant(root) else found
 
 
 def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
-    """The dataset in one file, by way of the cache. Raises DataError when it cannot be read."""
-    files.check_file(path)
+    """The dataset in one file or folder, by way of the cache. Raises DataError when it cannot be read."""
+    if files.kind(path) != "a folder" or not readers.claimant(path):
+        files.check_file(path)
     try:
-        source = cache.file_sha256(path)
+        source = cache.source_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
     key = cache.key(card.name, source, readers.version())
-    dataset = replace(cache.cached(key, lambda writer: readers.read(path, card, writer), say), source=str(path))
+    cached = cache.cached(key, lambda writer: readers.read(path, card, writer), say)
+    dataset = replace(cached, source=str(path), protocol=card.protocol)  # the card's, as it is today: not cached
     sizes = tuple(len(dataset.splits[split]) for split in SPLITS)
     for other in find.known():
         if sizes == other.sizes != card.sizes and not other.simulated:
@@ -72,14 +80,14 @@ def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stde
     return dataset
 
 
-def _simulated(name: str, alignment: str, say: Callable[[str], None]) -> Dataset:
+def _simulated(card: find.Card, alignment: str, say: Callable[[str], None]) -> Dataset:
     from msabench.data.twins import simulate
 
     if alignment == "aligned":
-        raise DataError(f"{name} is unaligned only.\n  Expected: --alignment auto or unaligned.")
+        raise DataError(f"{card.name} is unaligned only.\n  Expected: --alignment auto or unaligned.")
 
     def make(_: cache.Writer) -> Dataset:
-        dataset = simulate.simulate(name)
+        dataset = simulate.simulate(card.name)
         return replace(dataset, fingerprint=fingerprint(dataset.splits))
 
-    return cache.cached(cache.key(name, simulate.VERSION), make, say)
+    return replace(cache.cached(cache.key(card.name, simulate.VERSION), make, say), protocol=card.protocol)

@@ -35,3 +35,4 @@ class Dataset:
     notes: tuple[str, ...] = ()  # defects handled, with counts; stored with every run
     label_range: float = 3.0
     truth: dict[str, float] = field(default_factory=dict)  # simulated twins: the planted best MAE, Corr, ...
+    protocol: str = "mosi"  # of msabench.metrics; `load` has it from the dataset's card

@@ -19,7 +19,7 @@ from msabench.contract import DataSpec, registry
 from msabench.contract.registry import Entry
 from msabench.errors import UsageError
 from msabench.literature import published
-from msabench.literature.published import Experiment, PublishedResult
+from msabench.literature.published import Literature, PublishedResult
 from msabench.metrics import METRICS
 from msabench.text.sources import EncoderSource, resolve, weight_files
 
@@ -81,16 +81,16 @@ def table() -> str:
     results = [result for dataset in DATASETS for result in published.results(dataset)]
     rows = []
     for name, entry in registry.entries().items():
-        experiment, counted = published.load(name), size(entry, source.width if source else BERT)
+        literature, counted = published.load(name), size(entry, source.width if source else BERT)
         rows.append(
             [
                 name,
-                experiment.year or "–",
+                literature.year or "–",
                 " ".join(entry.model.modalities) or "–",
                 counted.text or "–",
                 f"{counted.own / 1e6:.2f}" if counted.own else "–",
                 *(_span(result for result in results if (result.model, result.dataset) == (name, d)) for d in DATASETS),
-                title(entry, experiment),
+                title(entry, literature),
             ]
         )
     headers = ["model", "year", "reads", "text\nencoder", "parameters\n(M)", "MOSI MAE", "MOSEI MAE", "paper"]
@@ -103,19 +103,19 @@ def table() -> str:
     )
 
 
-def title(entry: Entry, experiment: Experiment) -> str:
+def title(entry: Entry, literature: Literature) -> str:
     """The paper's title, or what the model's file says first."""
-    if "title" in experiment.paper:
-        return experiment.paper["title"]
+    if "title" in literature.paper:
+        return literature.paper["title"]
     return (inspect.getmodule(entry.model).__doc__ or "").strip().partition("\n")[0]
 
 
 def describe(name: str) -> Iterator[str]:
     """The lines of `show model NAME`. Raises UsageError for a name that no model has."""
     entry = registry.get(name)
-    name, experiment = entry.name, published.load(entry.name)
-    counted, paper = size(entry, BERT), experiment.paper
-    yield f"{name}: {title(entry, experiment)}"
+    name, literature = entry.name, published.load(entry.name)
+    counted, paper = size(entry, BERT), literature.paper
+    yield f"{name}: {title(entry, literature)}"
     if paper:
         yield "  " + ", ".join(paper[key] for key in ("authors", "venue", "doi") if key in paper)
     encoder = {"": "", "frozen": ", beside a frozen text encoder"}.get(
@@ -123,7 +123,7 @@ def describe(name: str) -> Iterator[str]:
     )
     yield f"  reads {', '.join(entry.model.modalities) or 'nothing'}; {counted.own:,} parameters{encoder}"
     yield from ("", "settings and their defaults", *_indent(settings(entry.config)))
-    for preset_name, preset in experiment.presets.items():
+    for preset_name, preset in literature.presets.items():
         yield from ("", f"preset {preset_name}", *_wrapped(preset.source))
         for dataset, values in preset.values.items():
             yield from _wrapped(f"{dataset}: " + ", ".join(f"{key}={value}" for key, value in values.items()))
@@ -133,8 +133,8 @@ def describe(name: str) -> Iterator[str]:
         rows = [[r.dataset, r.variant or "–", *(_score(r, n) for n in names), _source(r)] for r in results]
         headers = ["dataset", "variant", *(METRICS[n].label for n in names), "source"]
         yield from ("", "published", *_indent(tabulate(rows, headers, disable_numparse=True).splitlines()))
-    if experiment.notes:
-        yield from ("", "notes", *(line for note in experiment.notes for line in _wrapped(note)))
+    if literature.notes:
+        yield from ("", "notes", *(line for note in literature.notes for line in _wrapped(note)))
 
 
 def settings(config: type[TrainConfig]) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _span(results: Iterator[PublishedResult]) -> str:
 def _score(result: PublishedResult, metric: str) -> str:
     if metric not in result.metrics:
         return "–"
-    return f"{result.metrics[metric] * 100:.2f}" if METRICS[metric].percent else f"{result.metrics[metric]:.3f}"
+    return METRICS[metric].show(result.metrics[metric])
 
 
 def _source(result: PublishedResult) -> str:

@@ -56,7 +56,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Literature:
     model: str
     paper: dict[str, str] = field(default_factory=dict)
     presets: dict[str, Preset] = field(default_factory=dict)
@@ -71,12 +71,12 @@ class Experiment:
         return found[0] if found else ""
 
 
-def load(model: str) -> Experiment:
+def load(model: str) -> Literature:
     """The literature file of a model; empty where it has none. Raises UsageError for a file that is wrong."""
     if not re.fullmatch(r"[\w-]+", model):  # a stored run's, from anywhere: no way to other files
-        return Experiment(model)
+        return Literature(model)
     file = resources.files("msabench.models") / "literature" / f"{model}.yaml"
-    return parse(file.read_text("utf-8"), model) if file.is_file() else Experiment(model)
+    return parse(file.read_text("utf-8"), model) if file.is_file() else Literature(model)
 
 
 def preset(model: str, name: str, dataset: str) -> dict[str, Any]:
@@ -126,8 +126,8 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
-def parse(text: str, model: str) -> Experiment:
-    """An literature file's text. Raises UsageError."""
+def parse(text: str, model: str) -> Literature:
+    """A literature file's text. Raises UsageError."""
     name = f"{model}.yaml"
     try:
         content = yaml.load(text, _Loader)
@@ -137,7 +137,7 @@ def parse(text: str, model: str) -> Experiment:
     paper = _mapping(sections.get("paper", {}), f"{name}: paper", optional=("key", "title", "authors", "venue", "doi"))
     presets = _mapping(sections.get("presets", {}), f"{name}: presets", any_key=True)
     rows, cases, notes = (_list(sections.get(key, []), f"{name}: {key}") for key in ("published", "cases", "notes"))
-    return Experiment(
+    return Literature(
         model,
         paper={key: str(value) for key, value in paper.items()},
         presets={key: _preset(value, f"{name}: presets.{key}") for key, value in presets.items()},
@@ -188,7 +188,7 @@ def _score(name: str, value: Any, where: str) -> float:
         if not 1 < score <= 100:
             raise UsageError(f"{where}.{name} is {value}; expected percent, in (1, 100], as the paper prints it.")
         return round(score / 100, 6)  # 84.69 / 100 is 0.8469, not 0.8468999…
-    low, high = {"mae": (0, float("inf")), "corr": (-1, 1)}[name]
+    low, high = METRICS[name].bounds
     if not low <= score <= high:
         raise UsageError(f"{where}.{name} is {value}; expected a number from {low} to {high}.")
     return score

@@ -1,5 +1,7 @@
-"""Metrics of sentiment regression: as the field scores it (sentiment.py), as other repositories do (conventions.py)."""
+"""Metrics of sentiment regression: as the field scores it (sentiment.py), as other repositories do (conventions.py),
+and over resamples (resampling.py)."""
 
+from msabench.metrics.resampling import bootstrap
 from msabench.metrics.sentiment import (
     METRICS,
     PROTOCOLS,
@@ -9,11 +11,11 @@ from msabench.metrics.sentiment import (
     acc_2_non0,
     acc_5,
     acc_7,
-    bootstrap,
     corr,
     evaluate,
     f1_has0,
     f1_non0,
+    functions,
     mae,
     undefined,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "evaluate",
     "f1_has0",
     "f1_non0",
+    "functions",
     "mae",
     "undefined",
 ]

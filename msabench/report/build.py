@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from msabench.data.find import card
 from msabench.literature.published import usual_preset
-from msabench.report.table import Cell, Column, Report, Row, Table, columns_of, ranked
+from msabench.report.columns import Column, columns_of, metric_protocol
+from msabench.report.table import Cell, Report, Row, Table, ranked
 from msabench.store.protocol import flat
 from msabench.text.sources import PAPER
 
@@ -133,8 +134,9 @@ def _table(
 ) -> Table:
     counted = [record for record in group if _counts(record)]
     newest = _newest(group)
-    columns = columns_of(key for record in counted for key in record.result["test"])  # type: ignore[index]
-    measured, shared = _shared_notes(_measured(counted, columns, preset, curve, code))
+    every = columns_of(metric_protocol(newest))
+    columns = tuple(column for column in every if column.shown)
+    measured, shared = _shared_notes(_measured(counted, every, preset, curve, code))
     claimed = _published(published(newest.dataset), columns, measured)
     sizes = newest.data.get("splits") or {}
     facts = {
@@ -154,6 +156,7 @@ def _table(
         setting={key.replace("_", " "): _plain(value) for key, value in newest.setting.items()},
         columns=columns,
         rows=tuple(ranked(rows, columns)),
+        details=tuple(column for column in every if not column.shown),
         facts=tuple((name, text) for name, text in facts.items() if text),
         origin=origin,
     )
@@ -164,7 +167,7 @@ def _best_first(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 
     def order(row: Row) -> tuple[bool, float, str]:
         value = row.cell(columns[0]).value
-        return value is None, value or 0.0, row.label
+        return value is None, (value or 0.0) * (-1 if columns[0].better == "higher" else 1), row.label
 
     return sorted(rows, key=order)
 
@@ -185,10 +188,11 @@ def _split(sizes: Mapping[str, int]) -> str:
 
 
 def _cost(row: Row) -> str:
-    if row.seconds is None:
+    epochs, best, seconds = (row.cells[key].value for key in ("epochs", "best_epoch", "seconds"))
+    if seconds is None:
         return ""
-    epochs = f"{row.epochs:.3g} epochs (best {row.best_epoch or 0:.3g}), " if row.epochs else ""
-    return f"{row.label} {epochs}{row.seconds:{',.0f' if row.seconds >= 10 else '.2g'}} s"
+    trained = f"{epochs:.3g} epochs (best {best or 0:.3g}), " if epochs else ""
+    return f"{row.label} {trained}{seconds:{',.0f' if seconds >= 10 else '.2g'}} s"
 
 
 def _caveat(record: RunRecord, sizes: Mapping[str, int]) -> str:
@@ -281,7 +285,6 @@ def _row(
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
     seeds = tuple(sorted(latest))
     kept = [latest[seed] for seed in seeds]
-    results = [run.result or {} for run in kept]
     return Row(
         label=f"{first.model} ({', '.join(told)})" if told else first.model,
         source="measured",
@@ -292,24 +295,20 @@ def _row(
         config=params,
         curves={seed: points for seed in seeds if (points := curve(latest[seed]))},
         seeds=seeds,
-        epochs=_mean(result.get("epochs") for result in results),
-        best_epoch=_mean(result.get("best_epoch") for result in results),
-        seconds=_mean(_seconds(run) for run in kept),
     )
 
 
 def _cell(column: Column, latest: Mapping[int, RunRecord]) -> Cell:
-    tests: dict[int, dict[str, float]] = {seed: run.result["test"] for seed, run in latest.items() if run.result}
-    scores = {seed: float(test[column.key]) for seed, test in sorted(tests.items()) if column.key in test}
-    values = {seed: score for seed, score in scores.items() if math.isfinite(score)}
-    missing = [seed for seed in scores if seed not in values]
+    found = {seed: float(value) for seed, run in sorted(latest.items()) if (value := column.of(run)) is not None}
+    values = {seed: value for seed, value in found.items() if math.isfinite(value)}
+    missing = [seed for seed in found if seed not in values]
     notes = []
     if missing:
         which = f" for {_seeds(missing)}" if values else ""
         why = ": all predictions (or labels) are equal" if column.key == "corr" else ""
         notes.append(f"{column.heading} is undefined{which}{why}")
     return Cell(
-        value=_mean(values.values()),
+        value=statistics.fmean(values.values()) if values else None,
         spread=statistics.stdev(values.values()) if len(values) > 1 else None,
         n=len(values),
         notes=tuple(notes),
@@ -341,18 +340,6 @@ def _capped(run: RunRecord) -> list[str]:
 
 def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def _seconds(run: RunRecord) -> float | None:
-    """Training and evaluation where the run says so; else from its start to its end."""
-    if run.result and run.result.get("seconds"):
-        return float(run.result["seconds"])
-    return (run.stopped - run.started).total_seconds() if run.started and run.stopped else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
 
 
 def _shared_notes(rows: list[Row]) -> tuple[list[Row], list[str]]:

@@ -78,12 +78,11 @@ def _header(table: Table) -> list[str]:
     """Neighbours that share a heading stand under it, with a rule between."""
     above, below, rules, at = [""], ["Model"], [], 2
     for group, columns in table.groups:
-        arrow = _escape(columns[0].arrow)
         if len(columns) == 1:
             above.append("")
-            below.append(f"{_escape(group)} {arrow}")
+            below.append(_escape(columns[0].title))
         else:
-            above.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escape(group)} {arrow}}}")
+            above.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escape(f'{group} {columns[0].arrow}')}}}")
             below += [_escape(column.name) for column in columns]
             rules.append(rf"\cmidrule(lr){{{at}-{at + len(columns) - 1}}}")
         at += len(columns)

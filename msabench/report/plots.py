@@ -47,28 +47,31 @@ class Panel:
     y_ticks: tuple[tuple[float, str], ...]
 
 
-def dot_plot(table: Table) -> DotPlot | None:
-    """Every seed of every measured row in the table's first metric; None where there is nothing to compare."""
-    column = table.columns[0]
+def dot_plot(table: Table, column: Column | None = None) -> DotPlot | None:
+    """Every seed of every measured row in a column, by default the first; None where there is nothing to compare."""
+    column = column or table.columns[0]
     rows = [row for row in table.section("measured") if row.cell(column).values]
     references = [(row.cell(column).value, row.label) for row in table.section("reference")]
     lines = [(value, label) for value, label in references if value is not None]
     if not rows:
         return None
-    scale = _Scale([v for row in rows for v in row.cell(column).values.values()] + [value for value, _ in lines])
+    values = [value for row in rows for value in row.cell(column).values.values()] + [value for value, _ in lines]
+    scale = _Scale([column.scale * value for value in values])
     return DotPlot(
         column,
         tuple(_strip(row, column, scale) for row in rows),
-        tuple((scale.percent(value), f"{label}: {column.show(value)}") for value, label in lines),
+        tuple((scale.percent(column.scale * value), f"{label}: {column.show(value)}") for value, label in lines),
         tuple((scale.percent(tick), scale.text(tick)) for tick in scale.ticks),
     )
 
 
 def _strip(row: Row, column: Column, scale: _Scale) -> Strip:
     cell = row.cell(column)
-    dots = tuple(Dot(scale.percent(v), 0.0, f"seed {seed}: {column.show(v)}") for seed, v in cell.values.items())
+    dots = tuple(
+        Dot(scale.percent(column.scale * v), 0.0, f"seed {seed}: {column.show(v)}") for seed, v in cell.values.items()
+    )
     spread = "" if cell.spread is None else f" ± {column.show(cell.spread)}"
-    return Strip(row.label, scale.percent(cell.value or 0.0), column.show(cell.value) + spread, dots)
+    return Strip(row.label, scale.percent(column.scale * (cell.value or 0.0)), column.show(cell.value) + spread, dots)
 
 
 def learning_curves(table: Table) -> list[Panel]:

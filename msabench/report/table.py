@@ -2,71 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any, Literal
 
-from msabench.metrics import METRICS, Metric
+from msabench.report.columns import Column
 
 Source = Literal["measured", "reference", "published"]
-
-MOSI = ("mae", "corr", "acc_7", "acc_2_has0", "acc_2_non0", "f1_has0", "f1_non0")  # and MOSEI
-SIMS = ("mae", "corr", "acc_5", "acc_3", "acc_2", "f1")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One metric. Values are kept at full precision; a column knows how they are shown."""
-
-    key: str  # the name in msabench.metrics
-    group: str  # the heading that neighbours share: "Acc-2"
-    name: str = ""  # what tells neighbours of one group apart: "has0"
-    lower_is_better: bool = False
-    percent: bool = False  # stored as a fraction, shown times 100
-
-    @property
-    def arrow(self) -> str:
-        return "↓" if self.lower_is_better else "↑"
-
-    @property
-    def heading(self) -> str:
-        return f"{self.group} {self.name}".strip()
-
-    @property
-    def title(self) -> str:
-        return f"{self.heading} {self.arrow}"
-
-    def show(self, value: float | None) -> str:
-        """The value as every renderer prints it; "–" where there is none.
-
-        >>> Column("acc_7", "Acc-7", percent=True).show(0.45344), Column("mae", "MAE").show(None)
-        ('45.34', '–')
-        """
-        if value is None or math.isnan(value):
-            return "–"
-        return f"{100 * value:.2f}" if self.percent else f"{value:.3f}"
-
-
-def columns_of(keys: Iterable[str]) -> tuple[Column, ...]:
-    """The columns for results that have the given metrics: CH-SIMS' where there is no Acc-2 has0."""
-    names = MOSI if "acc_2_has0" in set(keys) else SIMS
-    return tuple(_column(name, METRICS[name]) for name in names)
-
-
-def _column(key: str, metric: Metric) -> Column:
-    group, _, name = metric.label.partition(" ")
-    return Column(key, group, name, lower_is_better=not metric.higher_is_better, percent=metric.percent)
 
 
 @dataclass(frozen=True)
 class Cell:
-    value: float | None = None  # mean over seeds, in the metric's own unit; None: not reported or undefined
+    value: float | None = None  # mean over seeds, in the column's own unit; None: not reported or undefined
     spread: float | None = None  # sample standard deviation over seeds (ddof 1); None for fewer than two
     n: int = 0  # seeds that the value is the mean of; 0 where nothing was measured here
-    significance: str | None = None  # filled by the statistics, None while there are none
     source: Source = "measured"
     notes: tuple[str, ...] = ()
     values: Mapping[int, float] = field(default_factory=dict)  # by seed
@@ -80,7 +31,7 @@ EMPTY = Cell()
 class Row:
     label: str
     source: Source
-    cells: Mapping[str, Cell]  # by Column.key; a key may be missing
+    cells: Mapping[str, Cell]  # by Column.key, those of Table.details too; a key may be missing
     heading: str = ""  # of the section that the row stands in; measured rows need none
     model: str = ""
     preset: str = ""
@@ -88,9 +39,6 @@ class Row:
     config: Mapping[str, Any] = field(default_factory=dict)  # hyper-parameters, for those who want them all
     curves: Mapping[int, Sequence[tuple[int, float]]] = field(default_factory=dict)  # (epoch, valid MAE) by seed
     seeds: tuple[int, ...] = ()
-    epochs: float | None = None  # means over the seeds
-    best_epoch: float | None = None
-    seconds: float | None = None
 
     def cell(self, column: Column) -> Cell:
         return self.cells.get(column.key, EMPTY)
@@ -104,6 +52,7 @@ class Table:
     setting: Mapping[str, str]  # "text encoder": "minilm", ...
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]  # measured, then reference, then published
+    details: tuple[Column, ...] = ()  # for other programs: what the CSV holds beside the columns
     facts: tuple[tuple[str, str], ...] = ()  # (what, sentence): the lines under the table
     origin: str = ""  # of the data, where the report has another table of this dataset in this setting
 
@@ -127,19 +76,14 @@ class Table:
 
     @property
     def groups(self) -> list[tuple[str, list[Column]]]:
-        """Neighbouring columns under their shared heading."""
-        found: list[tuple[str, list[Column]]] = []
-        for column in self.columns:
-            if found and found[-1][0] == column.group:
-                found[-1][1].append(column)
-            else:
-                found.append((column.group, [column]))
-        return found
+        """Neighbouring columns under the heading and the arrow that they share."""
+        shared = groupby(self.columns, lambda column: (column.group, column.better))
+        return [(group, list(columns)) for (group, _), columns in shared]
 
     @property
     def spreads(self) -> bool:
         """Whether any cell has one."""
-        return any(cell.spread is not None for row in self.rows for cell in row.cells.values())
+        return any(row.cell(column).spread is not None for row in self.rows for column in self.columns)
 
     @cached_property
     def footnotes(self) -> list[str]:
@@ -168,7 +112,7 @@ def ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
     published and reference rows never take part, since nobody measured them under this table's setting.
     """
     rows = list(rows)
-    for column in columns:
+    for column in (column for column in columns if column.better):
         shown = {
             i: float(column.show(cell.value))
             for i, row in enumerate(rows)
@@ -176,7 +120,7 @@ def ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
         }
         if len(shown) < 2:
             continue
-        order = sorted(set(shown.values()), reverse=not column.lower_is_better)[:2]
+        order = sorted(set(shown.values()), reverse=column.better == "higher")[:2]
         for i, value in shown.items():
             if value in order:
                 marked = replace(rows[i].cell(column), place=order.index(value) + 1)

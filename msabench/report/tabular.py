@@ -15,9 +15,10 @@ FORMULA = tuple("=+-@＝＋－＠")  # in full width, too
 def render(report: Report) -> str:
     """The report as CSV. Accuracies and F1 are fractions; an empty field is a value that is not there."""
     columns: dict[str, Column] = {column.key: column for table in report.tables for column in table.columns}
+    columns |= {column.key: column for table in report.tables for column in table.details}
     head = ["dataset", "origin", "setting", "source", "model", "preset", "label", "n", "seeds"]
     head += [name for key in columns for name in (key, f"{key}_std", f"{key}_n")]
-    head += ["epochs", "best_epoch", "seconds", "notes", "config"]
+    head += ["notes", "config"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(head)
@@ -30,7 +31,6 @@ def render(report: Report) -> str:
             for column in columns.values():
                 cell = row.cell(column)
                 line += [_number(cell.value), _number(cell.spread), str(cell.n or "")]
-            line += [_number(row.epochs), _number(row.best_epoch), _number(row.seconds)]
             line += [_text(" / ".join(table.footnotes[mark - 1] for mark in table.marks(row)))]
             line += [json.dumps(dict(row.config)) if row.config else ""]
             writer.writerow(line)

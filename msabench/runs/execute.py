@@ -206,6 +206,7 @@ def _about(data: Prepared, environment: dict[str, Any], key: str, code: str) -> 
             "identity": data.identity,
             "source": data.source,
             "truth": data.truth,
+            "metrics": data.protocol,
             "scales": data.statistics,
             "splits": {name: len(split) for name, split in data.splits.items()},
         },

@@ -166,7 +166,7 @@ def _dataset(original: RunRecord, alignment: str, data_dir: Path | None) -> Data
     source, name = str(original.data.get("source", "")), original.dataset
     if not source.startswith("simulated"):
         name = name.removesuffix("-sim")  # a twin's file has the place of the real one's
-        if data_dir is None and Path(source).is_file():
+        if data_dir is None and source and Path(source).exists():
             return loading.load_file(Path(source), find.card(name), log.warning)
     return load(name, data_dir, alignment=alignment, allow_sim=False, say=log.warning)
 

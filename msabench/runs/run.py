@@ -130,20 +130,15 @@ def summary(outcomes: Mapping[int, Outcome]) -> str:
     tests = [o.result["test"] for o in outcomes.values()]
     names = [name for name in METRICS if all(name in test for test in tests)]
     values = np.array([[test[name] for name in names] for test in tests])  # (seeds, metrics)
-    scale = np.array([100.0 if METRICS[name].percent else 1.0 for name in names])
-    digits = [2 if METRICS[name].percent else 3 for name in names]
     rows = [
-        [f"seed {seed}", f"run {o.run_id}", *map(_shown, row * scale, digits)]
+        [f"seed {seed}", f"run {o.run_id}", *(METRICS[n].show(v) for n, v in zip(names, row, strict=True))]
         for (seed, o), row in zip(outcomes.items(), values, strict=True)
     ]
     if len(outcomes) > 1:
-        spread = zip(values.mean(0) * scale, values.std(0, ddof=1) * scale, digits, strict=True)
-        rows.append(["mean ± std", f"n = {len(outcomes)}", *(f"{_shown(m, d)} ± {_shown(s, d)}" for m, s, d in spread)])
+        spread = zip(names, values.mean(0), values.std(0, ddof=1), strict=True)
+        cells = [f"{METRICS[n].show(mean)} ± {METRICS[n].show(std)}" for n, mean, std in spread]
+        rows.append(["mean ± std", f"n = {len(outcomes)}", *cells])
     headers = ["", "", *(METRICS[name].label for name in names)]
     return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + (
         "\n\nThe table of all runs: python -m msabench report"
     )
-
-
-def _shown(value: float, digits: int) -> str:
-    return "–" if np.isnan(value) else f"{value:.{digits}f}"

@@ -188,9 +188,8 @@ def predict(model: Model, data: Prepared, split: str, device: torch.device) -> n
 
 
 def evaluate(prediction: np.ndarray, data: Prepared, split: str) -> dict[str, float]:
-    """The metrics of a split; CH-SIMS, whose labels lie in [-1, 1], has its own."""
-    protocol = "sims" if data.spec.label_range == 1 else "mosi"
-    return metrics.evaluate(prediction, data.labels(split), protocol)
+    """The metrics of a split, by the dataset's protocol."""
+    return metrics.evaluate(prediction, data.labels(split), data.protocol)
 
 
 class Trainer:

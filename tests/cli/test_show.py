@@ -123,7 +123,7 @@ def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
     for expected in (
         "run 1: mcer on mosi, seed 0, COMPLETED",
         "test.mae   0.712346",
-        "abc123, with changes",
+        "msabench commit  abc123, with changes",
         "torch 2.13",
         "valid.mae  █▆▃▁  4 → 1 (epoch 4)",
         "predictions.csv",

@@ -11,6 +11,7 @@ import pytest
 from msabench.data import find, load
 from msabench.data.schema import SPLITS
 from msabench.errors import DataError, UsageError
+from msabench.metrics import PROTOCOLS
 
 
 def place(path: Path, marker: float = 0.0) -> Path:
@@ -115,8 +116,15 @@ def test_twins_are_unaligned_only():
         load("mosi-sim", alignment="aligned")
 
 
+@pytest.mark.parametrize(("name", "protocol"), [("mosi", "mosi"), ("sims", "sims"), ("mosi-sim", "mosi")])
+def test_a_dataset_is_scored_as_its_card_says_also_from_the_cache(tmp_path, name, protocol):
+    for _ in range(2):
+        assert load(name, place(tmp_path / "data.pkl")).protocol == protocol
+
+
 def test_every_card_is_complete():
     for card in find.known():
+        assert card.protocol in PROTOCOLS
         assert len(card.sizes) == 3
         assert all(len(digest) == 64 for digest in card.sha256.values())
         assert set(card.sha256) <= set(card.files)

@@ -13,8 +13,8 @@ from msabench.config import DataConfig
 from msabench.contract import registry
 from msabench.errors import UsageError
 from msabench.literature import presets, published
-from msabench.literature.published import Experiment, load, parse, preset, results
-from msabench.metrics import METRICS
+from msabench.literature.published import Literature, load, parse, preset, results
+from msabench.metrics import METRICS, Metric
 
 SHARED = Path(os.environ.get("MSABENCH_SHARED", Path(__file__).parents[3] / "shared"))
 PAPER = SHARED / "paper" / "mcer.txt"
@@ -125,7 +125,7 @@ def test_a_simulated_twin_takes_the_originals_preset():
 
 
 def test_a_model_without_a_file_has_only_its_defaults():
-    assert load("nothing_published") == Experiment("nothing_published")
+    assert load("nothing_published") == Literature("nothing_published")
     assert preset("nothing_published", "default", "mosi") == {}
     with pytest.raises(UsageError, match=r"unknown preset 'mmsa' for nothing_published.*known: default\)"):
         preset("nothing_published", "mmsa", "mosi")
@@ -213,6 +213,20 @@ def test_a_learning_rate_is_a_number_however_it_is_written(text):
     assert found.presets["paper"].values["mosi"] == {"lr": 2e-5, "name": "e5", "n": 3}
 
 
+@pytest.fixture
+def r2(monkeypatch):
+    monkeypatch.setitem(METRICS, "r2", Metric("R2", percent=False, bounds=(float("-inf"), 1)))
+
+
+def test_a_new_metric_may_be_published(r2):
+    assert parse("published: [{dataset: mosi, r2: 0.5, source: X}]", "new").published[0].metrics == {"r2": 0.5}
+
+
+def test_a_new_metrics_published_value_keeps_its_bounds(r2):
+    with pytest.raises(UsageError, match=r"r2 is 1\.5; expected a number from -inf to 1"):
+        parse("published: [{dataset: mosi, r2: 1.5, source: X}]", "new")
+
+
 def test_rows_are_the_files_own_model_unless_they_say_otherwise():
     found = parse(f"published: [{{{ROW}, source: X}}, {{{ROW}, source: X, model: tfn}}]", "new").published
     assert [result.model for result in found] == ["new", "tfn"]
@@ -229,6 +243,6 @@ def test_the_docstrings_examples_of_published_hold():
     assert not result.failed
 
 
-def test_every_experiment_file_is_of_a_registered_model():
+def test_every_literature_file_is_of_a_registered_model():
     folder = Path(published.resources.files("msabench.models") / "literature")
     assert {file.stem for file in folder.glob("*.yaml")} <= set(registry.entries())

@@ -15,6 +15,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score
 
 import msabench.metrics.conventions
+import msabench.metrics.resampling
 import msabench.metrics.sentiment
 from msabench.errors import MsabenchError, UsageError
 from msabench.metrics import (
@@ -26,11 +27,12 @@ from msabench.metrics import (
     bootstrap,
     corr,
     evaluate,
+    functions,
     mae,
     undefined,
 )
 from msabench.metrics.conventions import CONVENTIONS, score
-from msabench.metrics.sentiment import resamples
+from msabench.metrics.resampling import resamples
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics.json").read_text())["cases"]
 SHARED = Path(os.environ.get("MSABENCH_SHARED", Path(__file__).parents[3] / "shared"))
@@ -173,7 +175,7 @@ def test_bootstrap_equals_evaluate_on_each_resample(protocol, pair, seed):
     fast = bootstrap(p, y, n=12, seed=seed, protocol=protocol)
     rows = np.concatenate(list(resamples(len(y), 12, seed)))
     slow = [evaluate(p[i], y[i], protocol) for i in rows]
-    assert list(fast) == list(PROTOCOLS[protocol])
+    assert list(fast) == list(functions(protocol))
     for name, column in fast.items():
         expected = [one[name] for one in slow]
         if name.startswith(("acc", "f1")):
@@ -197,7 +199,7 @@ def test_bootstrap_digits_do_not_depend_on_the_chunk(monkeypatch):
     rng = np.random.default_rng(0)
     y, p = rng.normal(size=50), rng.normal(size=50)
     whole = bootstrap(p, y, n=30, seed=4)
-    monkeypatch.setattr(msabench.metrics.sentiment, "CHUNK", 70)  # one resample at a time
+    monkeypatch.setattr(msabench.metrics.resampling, "CHUNK", 70)  # one resample at a time
     for name, column in bootstrap(p, y, n=30, seed=4).items():
         np.testing.assert_allclose(column, whole[name], atol=1e-12)
 
@@ -224,8 +226,8 @@ def test_bootstrap_draws_the_same_rows_for_every_model_and_others_for_another_se
     ],
 )
 def test_input_without_a_score_is_an_error_in_every_function(pred, true, message):
-    functions = [*PROTOCOLS["mosi"].values(), *PROTOCOLS["sims"].values(), *CONVENTIONS.values()]
-    for function in [*functions, evaluate, bootstrap, undefined]:
+    metrics = [*functions("mosi").values(), *functions("sims").values(), *CONVENTIONS.values()]
+    for function in [*metrics, evaluate, bootstrap, undefined]:
         with pytest.raises(MetricError, match=message) as error:
             function(np.array(pred, float), np.array(true, float))
         assert isinstance(error.value, MsabenchError)
@@ -278,7 +280,7 @@ def test_undefined_metrics_are_quiet():
 
 
 def test_every_metric_says_how_to_show_it():
-    shown = {name for functions in PROTOCOLS.values() for name in functions}
+    shown = {name for protocol in PROTOCOLS for name in functions(protocol)}
     shown |= {name for convention in CONVENTIONS for name in score([1.0, 2.0], [1.0, 2.0], convention)}
     assert shown == set(METRICS)
     assert [name for name, metric in METRICS.items() if not metric.higher_is_better] == ["mae"]

@@ -38,6 +38,7 @@ DATA: Any = SimpleNamespace(
     statistics={},
     notes=("2 empty sentences",),
     setting={"text_encoder": "minilm"},
+    protocol="mosi",
     splits={"train": range(8), "valid": range(2), "test": range(2)},
 )
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from msabench.data.find import Card
 
 LAYOUT = "MMSA"
+HOLDS = "train, valid, test, each a dict of arrays"
 VERSION = 2
 TWINS = ("mosi-sim", "mosei-sim")
 TWIN = "msabench"  # a key beside the splits: this file holds a simulated twin and must never pass for the real set
@@ -38,14 +39,14 @@ BERT_TABLE = 30522  # rows of bert-base-uncased's table
 _EXTRA = {"text": "regression_labels_T", "audio": "regression_labels_A", "visual": "regression_labels_V"}
 
 
-def claims(content: Any) -> bool:
+def claims_content(content: Any) -> bool:
     if not isinstance(content, dict):
         return False
     splits = [content[name] for names in _SPLIT_NAMES.values() for name in names if name in content]
     return bool(splits) and all(isinstance(split, dict) for split in splits)
 
 
-def read(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
+def read_content(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
     tally = Tally()
     splits: dict[str, Split] = {}
     keys = _names(content)
