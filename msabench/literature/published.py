@@ -73,7 +73,7 @@ class Literature:
 
 def load(model: str) -> Literature:
     """The literature file of a model; empty where it has none. Raises UsageError for a file that is wrong."""
-    if not re.fullmatch(r"[\w-]+", model):  # a stored run's, from anywhere: no way to other files
+    if not re.fullmatch(r"[\w-]{1,99}", model, re.ASCII):  # a stored run's, from anywhere: no way to other files
         return Literature(model)
     file = resources.files("msabench.models") / "literature" / f"{model}.yaml"
     return parse(file.read_text("utf-8"), model) if file.is_file() else Literature(model)

@@ -48,7 +48,7 @@ def read(tmp_path, monkeypatch):
     def go(content: bytes) -> object:
         path = tmp_path / "file.pkl"
         path.write_bytes(content)
-        return readers.read(path, find.card("mosi"), cache.Writer(tmp_path / "cached"))
+        return readers._read(path, find.card("mosi"), cache.Writer(tmp_path / "cached"))
 
     return go
 
