@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_data_dir, add_store, parse_seeds
+
+if TYPE_CHECKING:
+    from msabench.runs.execute import Outcome
 
 EXAMPLES = """\
 examples:
@@ -59,23 +65,62 @@ def run(args: argparse.Namespace) -> int:
     from msabench.runs import run as runner
 
     log_to_stdout()
-    return runner.run(
-        args.model,
-        args.dataset,
-        seeds,
-        model_path=args.model_path,
-        preset=args.preset,
-        overrides=overrides,
-        data_dir=args.data_dir,
-        allow_sim=not args.no_sim,
-        store_url=args.store,
-        results_dir=args.results,
-        device=args.device,
-        amp=not args.no_amp,
-        resume=args.resume,
-        overwrite=args.overwrite,
-        progress=not args.no_progress and sys.stderr.isatty(),
+    try:
+        outcomes = runner.run(
+            args.model,
+            args.dataset,
+            seeds,
+            model_path=args.model_path,
+            preset=args.preset,
+            overrides=overrides,
+            data_dir=args.data_dir,
+            allow_sim=not args.no_sim,
+            store_url=args.store,
+            results_dir=args.results,
+            device=args.device,
+            amp=not args.no_amp,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            progress=not args.no_progress and sys.stderr.isatty(),
+        )
+    except runner.SeedsFailed as failure:
+        if failure.outcomes:
+            print(summary(failure.outcomes))
+        raise
+    if any(outcome.status == "interrupted" for outcome in outcomes.values()):
+        runner.log.warning("stopped. Go on with the same command and --resume.")
+        return 130
+    print(summary(outcomes))
+    return 0
+
+
+def summary(outcomes: Mapping[int, Outcome]) -> str:
+    """The seeds' test metrics, one line each, then mean ± standard deviation."""
+    import numpy as np
+    from tabulate import tabulate
+
+    from msabench.metrics import METRICS
+
+    tests = [o.result["test"] for o in outcomes.values()]
+    names = [name for name in METRICS if all(name in test for test in tests)]
+    values = np.array([[test[name] for name in names] for test in tests])  # (seeds, metrics)
+    scale = np.array([100.0 if METRICS[name].percent else 1.0 for name in names])
+    digits = [2 if METRICS[name].percent else 3 for name in names]
+    rows = [
+        [f"seed {seed}", f"run {o.run_id}", *map(_shown, row * scale, digits)]
+        for (seed, o), row in zip(outcomes.items(), values, strict=True)
+    ]
+    if len(outcomes) > 1:
+        spread = zip(values.mean(0) * scale, values.std(0, ddof=1) * scale, digits, strict=True)
+        rows.append(["mean ± std", f"n = {len(outcomes)}", *(f"{_shown(m, d)} ± {_shown(s, d)}" for m, s, d in spread)])
+    headers = ["", "", *(METRICS[name].label for name in names)]
+    return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + (
+        "\n\nThe table of all runs: python -m msabench report"
     )
+
+
+def _shown(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def log_to_stdout() -> None:
@@ -83,7 +128,7 @@ def log_to_stdout() -> None:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            from tqdm import tqdm
+            from msabench.bars import tqdm
 
             try:
                 tqdm.write(self.format(record))
