@@ -30,12 +30,12 @@ def build(
     Raises UsageError for an unknown key (with the closest one) and for a value of the wrong type.
     """
     merged: dict[str, Any] = dict(values)
-    given = _named(overrides) if isinstance(overrides, Mapping) else dict(map(_split, overrides))
+    given = dict(overrides if isinstance(overrides, Mapping) else map(_split, overrides))
     known = {f.name: f.type for config in (entry.config, DataConfig) for f in fields(config)}
     for key in [*merged, *given]:
-        if key.partition(".")[0] not in known:
+        if str(key).partition(".")[0] not in known:
             raise UsageError(
-                f"{entry.name} has no setting {key!r}.{closest(key, known)}\n  It has: {', '.join(sorted(known))}."
+                f"{entry.name} has no setting {key!r}.{closest(str(key), known)}\n  It has: {', '.join(sorted(known))}."
             )
     for key, value in given.items():
         _assign(merged, key, value)
@@ -88,22 +88,19 @@ def _split(override: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _named(overrides: Mapping[Any, Any]) -> dict[str, Any]:
-    """Python values by name, numpy's scalars as Python's own."""
-    if odd := [key for key in overrides if not isinstance(key, str)]:
-        raise UsageError(f"settings go by their names, as in {{'lr': 1e-4}}: {odd[0]!r} is none.")
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in overrides.items()}
-
-
 def _assign(values: dict[str, Any], key: str, value: Any) -> None:
-    """`a.b=1` sets field b of the nested field a."""
+    """`a.b=1`, or {"b": 1} for a, sets field b of the nested field a; numpy's scalars become Python's own."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _assign(values, f"{key}.{name}", inner)
+        return
     head, dot, rest = key.partition(".")
     if dot:
         inner = values.get(head)
         values[head] = dict(inner) if isinstance(inner, Mapping) else {}
         _assign(values[head], rest, value)
     else:
-        values[head] = value
+        values[head] = value.item() if isinstance(value, np.generic) else value
 
 
 def _parse(value: Any, hint: Any, default: Any) -> Any:
