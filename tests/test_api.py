@@ -203,6 +203,18 @@ def test_a_seed_that_fails_does_not_end_the_others_and_is_raised(data: Dataset, 
     assert mb.runs(results=tmp_path).status.tolist() == ["COMPLETED", "FAILED", "COMPLETED"]
 
 
+def test_a_model_file_of_one_s_own_is_read_again_at_each_call(data: Dataset, tmp_path: Path) -> None:
+    file, asked = tmp_path / "moody_lmf.py", {"settings": FAST, "results": tmp_path, "progress": False}
+    file.write_text(FAILS_WITH_SEED_1)
+    [first] = mb.run("moody_lmf", data, model_path=file, **asked)
+    file.write_text(FAILS_WITH_SEED_1.replace("else 1.0", "else 2.0"))
+    with pytest.raises(UsageError, match=r"moody_lmf.py was changed after this session had imported it"):
+        mb.run("moody_lmf", data, **asked)
+    [second] = mb.run("moody_lmf", data, model_path=file, **asked)
+    assert first.key != second.key
+    assert first.metrics != second.metrics
+
+
 # ---- a run
 
 

@@ -135,9 +135,15 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _file_of(model: type) -> Path:
-    file = inspect.getsourcefile(model)
+    try:
+        file = inspect.getsourcefile(model)
+    except (OSError, TypeError):  # what was typed at a prompt or into a notebook's cell
+        file = None
     if file is None:
-        raise UsageError(f"{model.__qualname__} has no source file: a model is one Python file.")
+        raise UsageError(
+            f"{model.__qualname__} has no source file: a model is one Python file, which is stored with its runs. From "
+            'a notebook: begin its cell with  %%writefile my_model.py  and give  run(…, model_path="my_model.py").'
+        )
     return Path(file).resolve()
 
 

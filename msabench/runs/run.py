@@ -133,6 +133,7 @@ def ready(
         card(dataset)  # before all else: a misspelt name is said as such
     if model_path is not None:
         registry.load_file(model_path)
+    registry.check_unchanged()
     name = dataset if isinstance(dataset, str) else dataset.name
     config = presets.build(model, name, seed=seed, preset=preset, overrides=overrides)
     if isinstance(dataset, str):
