@@ -14,6 +14,11 @@ from typing import Any, Literal
 
 from msabench.errors import UsageError
 
+# The harness's part of a run's digits (text, data, training), as a number: raised when the same configuration, data,
+# encoder and model code come out otherwise. tests/runs/test_digits.py fails when that is forgotten.
+# 1: runs are known by their model's code; before, by all of the harness's.
+PROTOCOL = 1
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -77,11 +82,11 @@ class RunConfig:
         return json.loads(json.dumps(asdict(self)))
 
     def key(self, fingerprint: str, code: str) -> str:
-        """The run's identity: 16 hex digits of config, data (Prepared.identity) and code version.
+        """The run's identity: 16 hex digits of config, data (Prepared.identity), the model's code and PROTOCOL.
 
         Which encoder and which file "auto" found is in `fingerprint`, by content: their names do not count.
         """
         config = self.to_dict()
         config["data"] = {k: v for k, v in config["data"].items() if k not in ("text_encoder", "alignment")}
-        text = json.dumps([config, fingerprint, code], sort_keys=True)
+        text = json.dumps([PROTOCOL, config, fingerprint, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -33,7 +33,7 @@ A condition is NAME=VALUE or NAME with < > <= >= != (in quotation marks: the she
   mae, corr, acc_2_non0, …             a test metric; valid.mae, epochs, best_epoch, seconds
   lr, batch_size, text_encoder, …      any setting or part of the environment, as `show RUN` names it
 """
-SPARE = ("epochs", "duration", "dataset")  # columns that a narrow terminal goes without, the first first
+SPARE = ("protocol", "epochs", "duration", "dataset")  # columns that a narrow terminal goes without, the first first
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -122,6 +122,7 @@ def _row(run: RunRecord) -> dict[str, str]:
         "epochs": str(result.get("epochs", "–")),
         "started": when(run.started)[: len("2026-11-01 18:00")],
         "duration": duration(run),
+        "protocol": str(run.protocol or "older"),
     }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHOWN = 4  # of a path, the last parts: "mosi_copy/MOSI/Processed/unaligned_50.pkl"
 PROTOCOL = "test evaluated once, at the end, with the epoch that has the best validation MAE"
 OBSERVERS = {"all": "planted best", "text": "best from text alone"}  # of a simulated twin: msabench.data.twins.planted
+OTHER_CODE = "the model's code or the protocol is another than in the row with the same settings: never averaged"
 Curve = list[tuple[int, float]]  # (epoch, valid MAE)
 
 
@@ -32,12 +33,14 @@ def build(
     published: Callable[[str], Iterable[PublishedResult]] = lambda dataset: (),
     preset: Callable[[str, str, str], Mapping[str, Any]] = lambda model, name, dataset: {},
     curve: Callable[[RunRecord], Curve] = lambda record: [],
+    code: Callable[[RunRecord], str] = lambda record: record.code,
     convention: str = "mmsa",
 ) -> Report:
     """One table per dataset and setting, in alphabetical order.
 
     published, preset: as msabench.literature.published.results and .preset.
-    curve: a run's validation MAE by epoch. convention: whose metric definitions the results follow (a label).
+    curve: a run's validation MAE by epoch. code: the version of a run's model, as a hash.
+    convention: whose metric definitions the results follow (a label).
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -46,7 +49,7 @@ def build(
     groups = [group for group in found.values() if any(map(_counts, group))]
     homeless = [record for group in found.values() if not any(map(_counts, group)) for record in group]
     tables = [
-        _table(group, origin, published, preset, curve, convention)
+        _table(group, origin, published, preset, curve, code, convention)
         for group, origin in zip(groups, _origins([_newest(group) for group in groups]), strict=True)
     ]
     notes = []
@@ -125,12 +128,13 @@ def _table(
     published: Callable[[str], Iterable[PublishedResult]],
     preset: Callable[[str, str, str], Mapping[str, Any]],
     curve: Callable[[RunRecord], Curve],
+    code: Callable[[RunRecord], str],
     convention: str,
 ) -> Table:
     counted = [record for record in group if _counts(record)]
     newest = _newest(group)
     columns = columns_of(key for record in counted for key in record.result["test"])  # type: ignore[index]
-    measured, shared = _shared_notes(_measured(counted, columns, preset, curve))
+    measured, shared = _shared_notes(_measured(counted, columns, preset, curve, code))
     claimed = _published(published(newest.dataset), columns, measured)
     sizes = newest.data.get("splits") or {}
     facts = {
@@ -207,14 +211,33 @@ def _measured(
     columns: Sequence[Column],
     preset: Callable[[str, str, str], Mapping[str, Any]],
     curve: Callable[[RunRecord], Curve],
+    code: Callable[[RunRecord], str],
 ) -> list[Row]:
-    rows: dict[str, list[RunRecord]] = defaultdict(list)
+    rows: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)  # by settings, then by what else decides digits
     for record in counted:
-        rows[json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True)].append(record)
+        settings = json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True)
+        rows[settings, f"{record.protocol} {code(record)}"].append(record)
     usual = _usual(rows.values())
     for model, name in usual:
         usual[model, name] |= flat(preset(model, str(name), counted[0].dataset))
-    return [_row(runs, columns, curve, usual[runs[0].model, runs[0].config.get("preset")]) for runs in rows.values()]
+    times = Counter(settings for settings, _ in rows)
+    return [
+        _row(
+            runs,
+            columns,
+            curve,
+            usual[runs[0].model, runs[0].config.get("preset")],
+            version=_version(runs, code) if times[settings] > 1 else "",
+        )
+        for (settings, _), runs in rows.items()
+    ]
+
+
+def _version(runs: Sequence[RunRecord], code: Callable[[RunRecord], str]) -> str:
+    """What tells a row from another with the same settings: the model's code, and since when it is run here."""
+    first = min(runs, key=lambda run: run.id)
+    since = f" of {first.started:%Y-%m-%d}" if first.started else ""
+    return f"code {code(first)[:7] or 'unknown'}{since}, protocol {first.protocol or 'older'}"
 
 
 def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, Any], dict[str, Any]]:
@@ -242,7 +265,11 @@ def _plain(value: Any) -> str:
 
 
 def _row(
-    runs: Sequence[RunRecord], columns: Sequence[Column], curve: Callable[[RunRecord], Curve], usual: dict[str, Any]
+    runs: Sequence[RunRecord],
+    columns: Sequence[Column],
+    curve: Callable[[RunRecord], Curve],
+    usual: dict[str, Any],
+    version: str,
 ) -> Row:
     first, params = runs[0], _params(runs[0])
     preset = str(first.config.get("preset", "paper"))
@@ -250,6 +277,7 @@ def _row(
     for key in sorted(params.keys() | usual.keys()):
         if (value := params.get(key, "absent")) != usual.get(key, "absent"):
             told.append(f"{key}={json.dumps(value) if isinstance(value, list) else _plain(value)}".replace('"', ""))
+    told += [version] if version else []
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
     seeds = tuple(sorted(latest))
     kept = [latest[seed] for seed in seeds]
@@ -260,7 +288,7 @@ def _row(
         cells={column.key: _cell(column, latest) for column in columns},
         model=first.model,
         preset=preset,
-        notes=tuple(_row_notes(runs, kept)),
+        notes=(*_row_notes(runs, kept), *([OTHER_CODE] if version else [])),
         config=params,
         curves={seed: points for seed in seeds if (points := curve(latest[seed]))},
         seeds=seeds,

@@ -13,6 +13,7 @@ from msabench.metrics.conventions import score
 from msabench.report import markdown, text
 from msabench.report.build import build
 from msabench.report.table import Report
+from msabench.store import documents
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
@@ -53,6 +54,7 @@ def make(
         records,
         published=published_results.results if published else lambda dataset: (),
         preset=_preset,
+        code=lambda record: record.code or documents.model_code(store.document(record.id)),
         curve=_curves(store) if curves else lambda record: [],
         convention=convention,
     )

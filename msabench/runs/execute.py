@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msabench.config import RunConfig
+from msabench.config import PROTOCOL, RunConfig
 from msabench.errors import RunTaken, StoreError
 from msabench.runs import provenance
 from msabench.runs.lease import UNFINISHED, busy, completed, only_here, take_over
@@ -84,7 +84,7 @@ def execute(
     FAILED. Ctrl-C, SIGTERM and SIGHUP end a run as INTERRUPTED. An epoch's metrics are on disk before the next one
     begins.
     """
-    code = provenance.code_version(config.model)
+    code = provenance.model_code(config.model)
     key = config.key(data.identity, f"{code} reproduces {reproduces}" if reproduces else code)
     done = completed(store, key)
     if done and not overwrite:
@@ -95,7 +95,8 @@ def execute(
         done = [run for run in seen if run.status == "COMPLETED"]  # another process may have finished it meanwhile
         if done and not overwrite:
             return _skipped(done[-1])
-        about = _about(data, provenance.environment(device), key) | {"options": options, "reproduces": reproduces}
+        about = _about(data, provenance.environment(device), key, code)
+        about |= {"options": options, "reproduces": reproduces}
         recorder = _begin_or_resume(store, about, workdir, seen, resume=resume)
 
         def body() -> dict[str, Any]:
@@ -193,11 +194,13 @@ def _begin_or_resume(
     return RunRecorder(store, about, seen=seen)
 
 
-def _about(data: Prepared, environment: dict[str, Any], key: str) -> dict[str, Any]:
+def _about(data: Prepared, environment: dict[str, Any], key: str, code: str) -> dict[str, Any]:
     """What is stored as info.msabench of a new run."""
     return {
         "uuid": str(uuid.uuid4()),
         "key": key,
+        "code": code,
+        "protocol": PROTOCOL,
         "setting": data.setting,
         "data": {
             "name": data.name,

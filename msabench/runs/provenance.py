@@ -6,6 +6,7 @@ import ast
 import functools
 import hashlib
 import inspect
+import json
 import os
 import platform
 import subprocess
@@ -29,23 +30,32 @@ def models_dir() -> Path:
 
 
 def source_files(model: str) -> dict[str, Path]:
-    """The files that decide the digits of a model's runs: the harness' data, text and training code, the model's own
-    file and what it imports from other model files. By path relative to ROOT; a model's file that stands outside
-    msabench.models has its name alone, so that it may be moved. Raises UsageError when there is no such model.
+    """The files that are stored with a model's runs: its own, and the harness's that decide digits.
+
+    By path relative to ROOT; a model's file that stands outside msabench.models has its name alone, so that it may be
+    moved. Raises UsageError when there is no such model.
     """
-    paths = {
+    harness = {
         file for name in DECIDING for file in ([PACKAGE / name] if name.endswith(".py") else _below(PACKAGE / name))
     }
-    paths -= {PACKAGE / name for name in WITHOUT_EFFECT}
-    own = _file_of(registry.get(model).model)
-    waiting = [own]
+    own = model_files(model)
+    paths = harness - {PACKAGE / name for name in WITHOUT_EFFECT} | set(own)
+    outside = own[0].parent != models_dir()
+    return {
+        path.name if outside and path == own[0] else path.relative_to(ROOT).as_posix(): path for path in sorted(paths)
+    }
+
+
+def model_files(model: str) -> list[Path]:
+    """A model's own file, then what it imports from other model files, directly or through these."""
+    found: list[Path] = []
+    waiting = [_file_of(registry.get(model).model)]
     while waiting:
         path = waiting.pop()
-        if path not in paths:
-            paths.add(path)
+        if path not in found:
+            found.append(path)
             waiting += _imported_models(path)
-    outside = own.parent != models_dir()
-    return {path.name if outside and path == own else path.relative_to(ROOT).as_posix(): path for path in sorted(paths)}
+    return found
 
 
 def sources(model: str) -> dict[str, bytes]:
@@ -53,14 +63,27 @@ def sources(model: str) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in source_files(model).items()}
 
 
-def code_version(model: str) -> str:
-    """sha256 over `sources`: part of a run's identity, so that changed code means another run."""
-    digest = hashlib.sha256()
-    # A wheel has models/ below msabench/.
-    for name, content in sorted((path.removeprefix("msabench/"), code) for path, code in sources(model).items()):
-        same_everywhere = content.replace(b"\r\n", b"\n")  # git on Windows changes line ends
-        digest.update(f"{name}\0{hashlib.sha256(same_everywhere).hexdigest()}\n".encode())
-    return digest.hexdigest()
+def model_code(model: str) -> str:
+    """sha256 over a model's own files as syntax trees, part of a run's identity: another function is another run.
+
+    Neither comments, docstrings and layout change it, nor the names of the files, nor what else stands in models/.
+    """
+    shapes = sorted(json.dumps(_shape(_tree(path))) for path in model_files(model))
+    return hashlib.sha256("\n".join(shapes).encode()).hexdigest()
+
+
+def _shape(node: Any) -> Any:
+    """A syntax tree as plain lists. What is empty is left out: Python 3.12 has fields that 3.11 has not."""
+    if isinstance(node, ast.Constant):
+        return ["Constant", repr(node.value)]
+    if isinstance(node, list):
+        return [_shape(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    parts = dict(ast.iter_fields(node))
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        parts["body"] = node.body[ast.get_docstring(node, clean=False) is not None :]
+    return [type(node).__name__, *([name, _shape(part)] for name, part in parts.items() if part)]
 
 
 def environment(device: Any) -> dict[str, Any]:

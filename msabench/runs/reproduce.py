@@ -204,6 +204,10 @@ def _other_code(document: Mapping[str, Any], original: RunRecord, run: RunRecord
         path, file_id = stored[name]
         if documents.source_id(base, path, here[name]) != file_id:
             changed.append(name)
+    if original.protocol != run.protocol:
+        return [
+            f"protocol {original.protocol or 'older than 1'} → {run.protocol}, files: {', '.join(changed) or 'none'}"
+        ]
     if not changed:
         return []
     commits = [str(r.environment.get("git_commit") or "not in git")[:9] for r in (original, run)]

@@ -6,6 +6,8 @@ Layout: sacred 0.8.7, observers/mongo.py. What is ours lies under info.msabench.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -182,6 +184,17 @@ def check_filters(equal: Mapping[str, Any]) -> None:
             )
 
 
+def model_code(document: Mapping[str, Any]) -> str:
+    """What tells the versions of a run's model apart; for a run from before PROTOCOL 1, a hash of the model files that
+    are stored with it. "" where there are none."""
+    code = document["info"]["msabench"].get("code")
+    if code:
+        return code
+    sources = document["experiment"]["sources"]
+    own = [[path, str(file)] for path, file in sources if not re.match(r"msabench/(?!models/)", path)]
+    return hashlib.sha256(json.dumps(sorted(own)).encode()).hexdigest() if own else ""
+
+
 def to_record(document: Mapping[str, Any]) -> RunRecord:
     """What readers see of a run document; neither its log nor its experiment and host fields are needed."""
     config, info = document["config"], document["info"]
@@ -208,6 +221,8 @@ def to_record(document: Mapping[str, Any]) -> RunRecord:
         environment=ours.get("environment", {}),
         data=ours.get("data", {}),
         fail_trace=tuple(document.get("fail_trace") or ()),
+        code=ours.get("code", ""),
+        protocol=ours.get("protocol", 0),
         reproduces=ours.get("reproduces"),
     )
 

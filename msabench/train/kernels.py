@@ -1,10 +1,10 @@
-"""What replaces MKL on AMD processors with AVX-512, which MKL does not use there: oneDNN's matrix products, and
-dropout masks from uniform numbers.
+"""What training computes with on a CPU: dropout masks from uniform numbers on every one, so that a seed means the same
+masks everywhere; and oneDNN's matrix products on AMD processors with AVX-512, which MKL does not use there.
 
 Measured (EPYC of the Zen 5 kind, torch 2.13, one thread): (800, 384) x (384, 1536) in 4.2 ms instead of 8.9, an epoch
 of a fine-tuned encoder in 0.64 of its time; a mask of 4.5 million in 9 ms instead of 42, an epoch of TFN, whose fusion
-is that wide, in 0.7 of its time. Products differ as two processors' do, in the last digits; masks are other draws of
-the same distribution. Both libraries are part of torch; torch itself picks oneDNN for float32 on ARM only.
+is that wide, in 0.7 of its time. Products differ as two processors' do, in the last digits. Both libraries are part of
+torch; torch itself picks oneDNN for float32 on ARM only.
 """
 
 from __future__ import annotations
@@ -19,30 +19,35 @@ import torch
 from torch import Tensor
 
 WORTH = 1 << 23  # multiplications; with 1 << 18 MCER and MulT were slower, by what a product's call and set-up cost
+_active = False  # a second override of a kernel is refused by torch, and not needed
 
 
 @contextmanager
 def fastest(device: torch.device) -> Iterator[None]:
-    """Within it, large float32 products and dropout masks on the CPU are made in the faster way where that is another
-    than torch's; elsewhere no change."""
-    if device.type != "cpu" or library() != "oneDNN":
+    """Within it, dropout masks on the CPU are made from uniform numbers, and large float32 products in the faster way
+    where that is another than torch's; on other devices no change."""
+    global _active
+    if device.type != "cpu" or _active:
         yield
         return
     override = torch.library.Library("aten", "IMPL")
     try:
+        _active = True
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(?s).*verrid", category=UserWarning)  # that is the point of it
-            override.impl("mm", _mm, "CPU")  # these two are what linear layers and their gradients come down to
-            override.impl("addmm", _addmm, "CPU")
-            override.impl("bernoulli_.float", _bernoulli_, "CPU")  # this one is what dropout comes down to
+            override.impl("bernoulli_.float", _bernoulli_, "CPU")  # what dropout comes down to
+            if library() == "oneDNN":
+                override.impl("mm", _mm, "CPU")  # these two are what linear layers and their gradients come down to
+                override.impl("addmm", _addmm, "CPU")
         yield
     finally:
         override._destroy()  # torch has no public way to take a kernel back; without, it waits for the collector
+        _active = False
 
 
 @functools.cache
 def library() -> str:
-    """What training computes with on this processor: "oneDNN" (and its masks), or "default" for what torch takes."""
+    """What training computes with on this processor: "oneDNN", or "default" for what torch takes."""
     try:
         amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:  # not Linux

@@ -118,14 +118,14 @@ def test_the_file_and_what_it_imports_decide_a_runs_identity(example: Path) -> N
     found = provenance.source_files("my_model")
     assert found["my_model.py"] == example.resolve()
     assert "models/layers.py" in {name.removeprefix("msabench/") for name in found}
-    before = provenance.code_version("my_model")
+    before = provenance.model_code("my_model")
     elsewhere = example.parent / "elsewhere" / "my_model.py"
     elsewhere.parent.mkdir()
     registry.load_file(example.rename(elsewhere))
-    assert provenance.code_version("my_model") == before
+    assert provenance.model_code("my_model") == before
     changed(elsewhere, "nn.ReLU()", "nn.Tanh()")
     provenance._tree.cache_clear()
-    assert provenance.code_version("my_model") != before
+    assert provenance.model_code("my_model") != before
 
 
 def test_a_broken_file_among_the_models_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def checkpoint(results: Path, name: str, owner: str) -> None:
 
 def test_list_runs_is_a_table_with_one_line_per_run(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(results, capsys)
-    assert " ".join(lines[0].split()) == "run status model dataset seed test MAE epochs started duration"
+    assert " ".join(lines[0].split()) == "run status model dataset seed test MAE epochs started duration protocol"
     assert lines[2].split()[:7] == ["1", "COMPLETED", "mcer", "mosi", "0", "0.7123", "4"]
     assert [line.split()[1] for line in lines[2:]] == ["COMPLETED", "FAILED", "INTERRUPTED"]
 

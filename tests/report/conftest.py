@@ -42,6 +42,8 @@ def run() -> Callable[..., RunRecord]:
         setting: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
         test: dict[str, float] | None = None,
+        code: str = "c0de" * 16,
+        protocol: int = 1,
         **hparams: Any,
     ) -> RunRecord:
         number = next(ids)
@@ -61,6 +63,8 @@ def run() -> Callable[..., RunRecord]:
             result=result if status == "COMPLETED" else None,
             notes=notes,
             data={"fingerprint": "c0ffee" * 10, "source": "unaligned_50.pkl", "splits": STANDARD, **(data or {})},
+            code=code,
+            protocol=protocol,
         )
 
     return make

@@ -234,3 +234,20 @@ def test_a_sims_table_has_the_columns_of_sims(run):
 
 def test_cost_is_the_mean_per_run(run):
     assert fact(only_table([run(), run(seed=1)]), "Mean per run") == "mcer 12 epochs (best 4), 240 s"
+
+
+@pytest.mark.parametrize("other", [{"code": "f" * 64}, {"protocol": 2}, {"code": "", "protocol": 0}])
+def test_runs_of_other_code_never_share_a_row_and_each_row_says_which(run, other) -> None:
+    """Two versions of a model file with the same settings came out as one mean."""
+    newer = [run("own", seed=seed, mae=0.926, **other) for seed in (0, 1)]
+    table = only_table([*(run("own", seed=seed, mae=0.815) for seed in (0, 1)), *newer])
+    rows = [row for row in table.rows if row.source == "measured"]
+    assert [(row.cell(table.columns[0]).value, row.seeds) for row in rows] == [(0.815, (0, 1)), (0.926, (0, 1))]
+    assert rows[0].label == "own (code c0dec0d, protocol 1)"
+    assert rows[1].label != rows[0].label
+    assert "never averaged" in fact(table, "Notes")
+
+
+def test_runs_of_one_code_need_no_name_for_it(run) -> None:
+    table = only_table([run("own"), run("own", seed=1), run("own", lr=0.5, code="f" * 64)])
+    assert {row.label for row in table.rows} == {"own", "own (lr=0.5)"}

@@ -14,27 +14,28 @@ from msabench.contract import registry
 from msabench.runs import provenance
 
 LAYOUT = {
-    "msabench/contract.py": "c",
-    "msabench/config.py": "c",
-    "msabench/seeds.py": "s",
-    "msabench/metrics.py": "m",
-    "msabench/data/a.py": "a",
-    "msabench/data/inspect.py": "i",
-    "msabench/data/convert.py": "v",
-    "msabench/data/export.py": "e",
-    "msabench/text/b.py": "b",
-    "msabench/train/deep/loop.py": "l",
-    "msabench/cli/run.py": "r",
+    "msabench/config.py": "c = 1",
+    "msabench/ragged.py": "r = 1",
+    "msabench/seeds.py": "s = 1",
+    "msabench/contract/batch.py": "c = 1",
+    "msabench/metrics/sentiment.py": "m = 1",
+    "msabench/data/a.py": "a = 1",
+    "msabench/data/inspect.py": "i = 1",
+    "msabench/data/readers/convert.py": "v = 1",
+    "msabench/data/export.py": "e = 1",
+    "msabench/text/b.py": "b = 1",
+    "msabench/train/deep/loop.py": "l = 1",
+    "msabench/cli/run.py": "r = 1",
     "models/layers.py": "pass",
     "models/unused.py": "pass",
     "models/base.py": "from msabench.models import layers",
-    "models/mine.py": "from .base import x\nNAME = 'mine'\n@register(NAME, C)\nclass M: ...",
+    "models/mine.py": "from .base import x\nNAME = 'mine'\n@register(NAME, C)\nclass M:\n    f = lambda: g(1)",
     "models/other.py": "@register('other', C)\nclass M: ...",
 }
 UNUSED = [
     "msabench/cli/run.py",
     "msabench/data/inspect.py",
-    "msabench/data/convert.py",
+    "msabench/data/readers/convert.py",
     "msabench/data/export.py",
     "models/unused.py",
     "models/other.py",
@@ -61,31 +62,58 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def changed(checkout: Path, name: str, content: str) -> bool:
-    before = provenance.code_version("mine")
+    before = provenance.model_code("mine")
     (checkout / name).write_text(content)
     provenance._tree.cache_clear()
-    return provenance.code_version("mine") != before
+    return provenance.model_code("mine") != before
 
 
 def test_a_models_sources_are_its_file_what_it_imports_and_the_harness_that_decides_digits(checkout: Path) -> None:
     assert sorted(provenance.sources("mine")) == sorted(LAYOUT.keys() - set(UNUSED))
 
 
-@pytest.mark.parametrize("name", ["msabench/train/deep/loop.py", "models/layers.py", "models/mine.py"])
-def test_code_that_decides_digits_changes_the_code_version(checkout: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["models/layers.py", "models/base.py", "models/mine.py"])
+def test_a_models_own_code_is_its_file_and_what_it_imports_of_models(checkout: Path, name: str) -> None:
     assert changed(checkout, name, LAYOUT[name] + "\nx = 2")
 
 
-@pytest.mark.parametrize("name", UNUSED)
-def test_other_code_does_not_change_the_code_version(checkout: Path, name: str) -> None:
+@pytest.mark.parametrize("name", [*UNUSED, "msabench/train/deep/loop.py", "msabench/data/a.py"])
+def test_other_code_is_no_part_of_it(checkout: Path, name: str) -> None:
     assert not changed(checkout, name, LAYOUT[name] + "\nx = 2")
 
 
-def test_the_code_version_is_the_same_for_an_installed_wheel_and_for_windows_line_ends(checkout: Path) -> None:
-    before = provenance.code_version("mine")
+MINE = 'NAME = "mine"\n@register(NAME, C)\nclass M:\n    def f(self):\n        return 1\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "# a comment\n" + MINE.replace("return 1", "return 1  # why"),
+        '"""A docstring."""\n' + MINE.replace("class M:", 'class M:\n    """Another."""\n'),
+        MINE.replace("        return 1", '        """A third."""\n\n        return (1)'),
+        MINE.replace('"mine"', "'mine'"),
+        MINE.replace("\n", "\r\n"),
+    ],
+    ids=["comments", "docstrings", "layout", "quotes", "line ends"],
+)
+def test_what_changes_no_function_changes_no_identity(checkout: Path, content: str) -> None:
+    changed(checkout, "models/mine.py", MINE)
+    assert not changed(checkout, "models/mine.py", content)
+    assert not changed(checkout, "models/mine.py", content)  # nor does asking twice
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("return 1", "return 2"), ("return 1", "return 1.0"), ("return 1", "return"), ('"mine"', '"m"')]
+)
+def test_what_may_change_a_number_changes_the_identity(checkout: Path, old: str, new: str) -> None:
+    changed(checkout, "models/mine.py", MINE)
+    assert changed(checkout, "models/mine.py", MINE.replace(old, new))
+
+
+def test_a_models_code_is_the_same_in_an_installed_wheel(checkout: Path) -> None:
+    before = provenance.model_code("mine")
     (checkout / "models").rename(checkout / "msabench" / "models")
-    (checkout / "msabench/models/mine.py").write_bytes(LAYOUT["models/mine.py"].replace("\n", "\r\n").encode())
-    assert provenance.code_version("mine") == before
+    assert provenance.model_code("mine") == before
 
 
 @pytest.mark.parametrize("name", provenance.WITHOUT_EFFECT)

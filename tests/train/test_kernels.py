@@ -145,3 +145,22 @@ def test_nothing_changes_on_another_device_or_processor(monkeypatch: pytest.Monk
     with kernels.fastest(CPU):
         torch.randn(100, 100) @ torch.randn(100, 100)
     assert seen == []
+
+
+def test_a_seed_means_the_same_masks_on_every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = []
+    for processor in ("oneDNN", "default"):
+        monkeypatch.setattr(kernels, "library", lambda name=processor: name)
+        with kernels.fastest(CPU):
+            torch.manual_seed(7)
+            masks.append(torch.nn.functional.dropout(torch.ones(50, 60), 0.4))
+    assert torch.equal(*masks)
+
+
+def test_it_may_be_asked_for_within_itself() -> None:
+    with kernels.fastest(CPU), kernels.fastest(CPU):
+        torch.manual_seed(5)
+        inner = torch.nn.functional.dropout(torch.ones(9), 0.4)
+    with kernels.fastest(CPU):
+        torch.manual_seed(5)
+        assert torch.equal(torch.nn.functional.dropout(torch.ones(9), 0.4), inner)
