@@ -152,9 +152,13 @@ def _below(folder: Path) -> list[Path]:
     return list(folder.rglob("*.py"))  # data files beside them show in the dataset's fingerprint
 
 
-@functools.cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return _parsed(path.read_text(encoding="utf-8"), str(path))
+
+
+@functools.cache  # by content: in a session of hours a file changes
+def _parsed(text: str, name: str) -> ast.Module:
+    return ast.parse(text, filename=name)
 
 
 def _file_of(model: type) -> Path:
