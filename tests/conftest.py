@@ -62,6 +62,33 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small "mosi": a pickle in MMSA's layout, of 48/16/16 clips."""
+    import pickle
+
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("data dir")
+    draw = np.random.default_rng(0)
+    splits = {}
+    for name, n in {"train": 48, "valid": 16, "test": 16}.items():
+        labels = np.round(draw.uniform(-3, 3, n), 1).astype(np.float32)
+        splits[name] = {
+            "raw_text": ["good film" if y > 0 else "bad film" for y in labels],
+            "audio": draw.normal(size=(n, 6, 5)).astype(np.float32),
+            "vision": draw.normal(size=(n, 8, 20)).astype(np.float32),
+            "audio_lengths": draw.integers(1, 7, n).tolist(),
+            "vision_lengths": draw.integers(1, 9, n).tolist(),
+            "regression_labels": labels,
+            "id": [f"{name}{i // 4}$_${i % 4}" for i in range(n)],
+        }
+    target = folder / "MOSI" / "Processed"
+    target.mkdir(parents=True)
+    (target / "unaligned_50.pkl").write_bytes(pickle.dumps(splits))
+    return folder
+
+
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film", "very", "not", "##s", "end"]
 
 

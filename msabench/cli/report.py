@@ -6,17 +6,13 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_store, to_path
-from msabench.errors import MsabenchError, UsageError, closest
-from msabench.shown import short
+from msabench.errors import MsabenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from msabench.report.table import Report
-    from msabench.store.protocol import RunRecord, RunStore
 
 FORMATS = ("text", "md", "csv", "latex", "html", "all")
 FILES = {"md": "report.md", "csv": "report.csv", "latex": "report.tex", "html": "report.html"}
@@ -58,30 +54,24 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from msabench.literature import published
-    from msabench.report import text
-    from msabench.report.build import build
-    from msabench.store import documents, open_store
+    from msabench.report import make, text
+    from msabench.store import open_store
 
     store = open_store(args.store, args.results, read=True)
     try:
-        records = store.find()
-        if not records:
-            print(f"No runs yet in {store.url}. Make one:  python -m msabench run mcer mosi")
-            return 0
-        records = _chosen(_chosen(records, "dataset", args.dataset), "model", args.model)
-        if args.metric_convention != "mmsa":
-            records = _rescored(records, store, args.metric_convention)
-        report = build(
-            records,
-            published=published.results if args.published else lambda dataset: (),
-            preset=_preset,
-            code=lambda record: record.code or documents.model_code(store.document(record.id)),
-            curve=_curves(store) if args.format in ("html", "all") else lambda record: [],
+        report = make.make(
+            store,
+            datasets=args.dataset,
+            models=args.model,
+            published=args.published,
             convention=args.metric_convention,
+            curves=args.format in ("html", "all"),
         )
     finally:
         store.close()
+    if not report.tables and not report.notes:
+        print(f"No runs yet in {store.url}. Make one:  python -m msabench run mcer mosi")
+        return 0
     tty = sys.stdout.isatty()
     print(text.render(report, width=shutil.get_terminal_size().columns if tty else None, colour=tty))
     if not report.tables:
@@ -89,54 +79,6 @@ def run(args: argparse.Namespace) -> int:
     elif written := _write(report, list(FILES) if args.format == "all" else [args.format], args.out):
         print("\nWrote " + ", ".join(map(str, written)))
     return 0
-
-
-def _chosen(records: list[RunRecord], field: str, names: list[str] | None) -> list[RunRecord]:
-    """The records whose field is one of `names`. Raises UsageError for a name that no record has."""
-    known = sorted({getattr(record, field) for record in records})
-    for name in names or ():
-        if name not in known:
-            there = ", ".join(map(short, known))
-            raise UsageError(f"no run of {field} {name!r}.{closest(name, known)}  There are runs of {there}.")
-    return [record for record in records if not names or getattr(record, field) in names]
-
-
-def _preset(model: str, name: str, dataset: str) -> Mapping[str, Any]:
-    """A preset's values; {} for one that a run in the store still names and that is gone."""
-    from msabench.literature.published import preset
-
-    try:
-        return preset(model, name, dataset)
-    except UsageError:
-        return {}
-
-
-def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
-    curves = store.curves("valid.mae")
-    return lambda record: curves.get(record.id, [])
-
-
-def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) -> list[RunRecord]:
-    """The records with the convention's test metrics, from the stored predictions. Raises UsageError for CH-SIMS."""
-    import csv
-    from dataclasses import replace
-
-    from msabench.metrics.conventions import score
-    from msabench.report.columns import metric_protocol
-
-    rescored = []
-    for record in records:
-        if record.status == "COMPLETED" and record.result:
-            if metric_protocol(record) != "mosi":
-                raise UsageError(
-                    f"--metric-convention {convention} is for MOSI and MOSEI; run {record.id} is of {record.dataset}.\n"
-                    "  Leave it out:  --dataset mosi"
-                )
-            rows = list(csv.DictReader(store.artifact(record.id, "predictions.csv").decode().splitlines()))
-            pred, true = ([float(row[name]) for row in rows] for name in ("prediction", "label"))
-            record = replace(record, result={**record.result, "test": score(pred, true, convention)})
-        rescored.append(record)
-    return rescored
 
 
 def _write(report: Report, formats: list[str], folder: Path) -> list[Path]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_data_dir, add_store, parse_seeds, to_path
+
+if TYPE_CHECKING:
+    from msabench.runs.execute import Outcome
 
 EXAMPLES = """\
 examples:
@@ -55,26 +61,64 @@ def run(args: argparse.Namespace) -> int:
     short = {name: getattr(args, name) for name in ("max_epochs", "text_encoder", "text_mode", "modalities")}
     overrides = args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
 
-    from msabench.runs.run import run as train_and_store
+    from msabench.runs import run as runner
 
     log_to_stdout()
-    return train_and_store(
-        args.model,
-        args.dataset,
-        seeds,
-        model_path=args.model_path,
-        preset=args.preset,
-        overrides=overrides,
-        data_dir=args.data_dir,
-        allow_sim=not args.no_sim,
-        store_url=args.store,
-        results_dir=args.results,
-        device=args.device,
-        amp=not args.no_amp,
-        resume=args.resume,
-        overwrite=args.overwrite,
-        progress=not args.no_progress and sys.stderr.isatty(),
+    try:
+        outcomes = runner.run(
+            args.model,
+            args.dataset,
+            seeds,
+            model_path=args.model_path,
+            preset=args.preset,
+            overrides=overrides,
+            data_dir=args.data_dir,
+            allow_sim=not args.no_sim,
+            store_url=args.store,
+            results_dir=args.results,
+            device=args.device,
+            amp=not args.no_amp,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            progress=not args.no_progress and sys.stderr.isatty(),
+        )
+    except runner.SeedsFailed as failure:
+        if failure.outcomes:
+            print(summary(failure.outcomes))
+        raise
+    if any(outcome.status == "interrupted" for outcome in outcomes.values()):
+        runner.log.warning("stopped. Go on with the same command and --resume.")
+        return 130
+    print(summary(outcomes))
+    return 0
+
+
+def summary(outcomes: Mapping[int, Outcome]) -> str:
+    """The seeds' test metrics, one line each, then mean ± standard deviation."""
+    import numpy as np
+    from tabulate import tabulate
+
+    from msabench.metrics import METRICS
+
+    tests = [o.result["test"] for o in outcomes.values()]
+    names = [name for name in METRICS if all(name in test for test in tests)]
+    values = np.array([[test[name] for name in names] for test in tests])  # (seeds, metrics)
+    rows = [
+        [f"seed {seed}", f"run {o.run_id}", *(METRICS[n].show(v) for n, v in zip(names, row, strict=True))]
+        for (seed, o), row in zip(outcomes.items(), values, strict=True)
+    ]
+    if len(outcomes) > 1:
+        spread = zip(names, values.mean(0), values.std(0, ddof=1), strict=True)
+        cells = [f"{METRICS[n].show(mean)} ± {METRICS[n].show(std)}" for n, mean, std in spread]
+        rows.append(["mean ± std", f"n = {len(outcomes)}", *cells])
+    headers = ["", "", *(METRICS[name].label for name in names)]
+    return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + (
+        "\n\nThe table of all runs: python -m msabench report"
     )
+
+
+def _shown(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def log_to_stdout() -> None:
@@ -82,7 +126,7 @@ def log_to_stdout() -> None:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            from tqdm import tqdm
+            from msabench.bars import tqdm
 
             try:
                 tqdm.write(self.format(record))

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+import numpy as np
+
 from msabench.config import DataConfig, RunConfig
 from msabench.contract import registry
 from msabench.contract.registry import Entry
@@ -14,23 +16,29 @@ from msabench.errors import UsageError, closest
 
 
 def build(
-    entry: Entry, dataset: str, *, seed: int, preset: str, values: Mapping[str, Any], overrides: Iterable[str]
+    entry: Entry,
+    dataset: str,
+    *,
+    seed: int,
+    preset: str,
+    values: Mapping[str, Any],
+    overrides: Iterable[str] | Mapping[str, Any],
 ) -> RunConfig:
-    """The configuration of one run: the model's defaults < `values`, which are the preset's < `key=value` overrides
-    (in either part, one flat name space).
+    """The configuration of one run: the model's defaults < `values`, which are the preset's < overrides, as `key=value`
+    or as Python values by key (in either part, one flat name space).
 
     Raises UsageError for an unknown key (with the closest one) and for a value of the wrong type.
     """
     merged: dict[str, Any] = dict(values)
-    given = dict(_split(override) for override in overrides)
+    given = dict(overrides if isinstance(overrides, Mapping) else map(_split, overrides))
     known = {f.name: f.type for config in (entry.config, DataConfig) for f in fields(config)}
     for key in [*merged, *given]:
-        if key.partition(".")[0] not in known:
+        if str(key).partition(".")[0] not in known:
             raise UsageError(
-                f"{entry.name} has no setting {key!r}.{closest(key, known)}\n  It has: {', '.join(sorted(known))}."
+                f"{entry.name} has no setting {key!r}.{closest(str(key), known)}\n  It has: {', '.join(sorted(known))}."
             )
-    for key, text in given.items():
-        _assign(merged, key, text)
+    for key, value in given.items():
+        _assign(merged, key, value)
     of_data = {f.name for f in fields(DataConfig)}
     return RunConfig(
         model=entry.name,
@@ -80,15 +88,19 @@ def _split(override: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _assign(values: dict[str, Any], key: str, text: str) -> None:
-    """`a.b=1` sets field b of the nested field a."""
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    """`a.b=1`, or {"b": 1} for a, sets field b of the nested field a; numpy's scalars become Python's own."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _assign(values, f"{key}.{name}", inner)
+        return
     head, dot, rest = key.partition(".")
     if dot:
         inner = values.get(head)
         values[head] = dict(inner) if isinstance(inner, Mapping) else {}
-        _assign(values[head], rest, text)
+        _assign(values[head], rest, value)
     else:
-        values[head] = text
+        values[head] = value.item() if isinstance(value, np.generic) else value
 
 
 def _parse(value: Any, hint: Any, default: Any) -> Any:

@@ -30,6 +30,7 @@ class Entry:
 
 
 _entries: dict[str, Entry] = {}
+_read: dict[str, tuple[Path, bytes]] = {}  # modules of models: their files, and what stood there when imported
 
 
 def register(name: str, config: type[TrainConfig]) -> Callable[[T], T]:
@@ -67,6 +68,8 @@ def entries() -> dict[str, Entry]:
             spec = importlib.util.find_spec(name)
             with _naming(Path(spec.origin if spec and spec.origin else name)):
                 importlib.import_module(name)
+    for name in [name for name in sys.modules if name.startswith("msabench.models.") and name not in _read]:
+        _remember(name)
     return dict(sorted(_entries.items()))
 
 
@@ -89,6 +92,7 @@ def load_file(path: Path) -> list[Entry]:
         module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
         with _naming(path):
             spec.loader.exec_module(module)
+        _remember(name)
     found = [entry for entry in _entries.values() if entry.model.__module__ == name]
     if not found:
         raise UsageError(
@@ -96,6 +100,22 @@ def load_file(path: Path) -> list[Entry]:
             "(from msabench.registry import register; see docs/add_a_model.md)."
         )
     return found
+
+
+def check_unchanged() -> None:
+    """Raises UsageError when a model's file is no longer what this process imported: a session of hours would store
+    runs of the old code under the new one's key."""
+    for path, content in _read.values():
+        if not path.is_file() or path.read_bytes() != content:
+            raise UsageError(
+                f"{path} was changed after this session had imported it. Restart Python (in a notebook: the kernel); "
+                "a file of your own that is given as model_path is read again each time."
+            )
+
+
+def _remember(name: str) -> None:
+    if file := sys.modules[name].__file__:
+        _read[name] = Path(file), Path(file).read_bytes()
 
 
 def get(name: str) -> Entry:

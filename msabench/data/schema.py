@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msabench.frames import frame
 from msabench.ragged import Ragged
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "valid", "test")
 
@@ -25,6 +30,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        widths = {
+            m: getattr(self, m).width for m in ("audio", "visual", "text_features") if getattr(self, m) is not None
+        }
+        return f"<{len(self)} clips, {', '.join(f'{name} {width}' for name, width in widths.items())}>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A clip a row: id, text, label, and its number of steps in each modality that comes as features."""
+        steps = {f"{m}_steps": s.lengths for m in ("audio", "visual") if (s := getattr(self, m)) is not None}
+        return frame({"id": self.ids, "text": self.text, "label": self.labels, **steps})
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -36,3 +52,6 @@ class Dataset:
     label_range: float = 3.0
     truth: dict[str, float] = field(default_factory=dict)  # simulated twins: the planted best MAE, Corr, ...
     protocol: str = "mosi"  # of msabench.metrics; `load` has it from the dataset's card
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, {', '.join(f'{name}: {split!r}' for name, split in self.splits.items())}>"

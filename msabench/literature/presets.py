@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from msabench.config import RunConfig
 from msabench.contract import configure, registry
@@ -10,7 +11,12 @@ from msabench.literature import published
 
 
 def build(
-    model: str, dataset: str, *, seed: int = 0, preset: str | None = None, overrides: Iterable[str] = ()
+    model: str,
+    dataset: str,
+    *,
+    seed: int = 0,
+    preset: str | None = None,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
 ) -> RunConfig:
     """preset: its name; None: "paper" where the model has one, else "default".
 

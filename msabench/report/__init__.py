@@ -1,0 +1,1 @@
+"""Tables of a store's runs. `msabench.report(…)` is msabench.api.report."""

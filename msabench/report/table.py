@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from msabench.frames import frame
 from msabench.report.columns import Column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Source = Literal["measured", "reference", "published"]
 
@@ -93,6 +97,20 @@ class Table:
     def marks(self, row: Row) -> list[int]:
         """The numbers of the footnotes that belong to a row."""
         return sorted({self.footnotes.index(note) + 1 for note in self._notes(row)})
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a row, under its label: source, model, preset, n (seeds), then per metric its mean over seeds ("mae"),
+        the standard deviation ("mae_std") and the seeds behind it ("mae_n"), as in report.csv. Accuracies and F1 are
+        fractions; what is not there is NaN.
+        """
+        rows = []
+        for row in self.rows:
+            line: dict[str, Any] = {"label": row.label, "source": row.source, "model": row.model, "preset": row.preset}
+            line["n"] = len(row.seeds)
+            for key, cell in ((column.key, row.cell(column)) for column in self.columns):
+                line |= {key: cell.value, f"{key}_std": cell.spread, f"{key}_n": cell.n}
+            rows.append(line)
+        return frame(rows).set_index("label")
 
     def _notes(self, row: Row) -> list[str]:
         return [*row.notes, *(note for column in self.columns for note in row.cell(column).notes)]

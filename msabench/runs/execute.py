@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msabench import metrics
 from msabench.config import PROTOCOL, RunConfig
 from msabench.errors import ModelError, RunTaken, StoreError
 from msabench.runs import provenance
@@ -199,6 +200,7 @@ def _about(data: Prepared, environment: dict[str, Any], key: str, code: str) -> 
         "key": key,
         "code": code,
         "protocol": PROTOCOL,
+        "scoring": metrics.version(),
         "setting": data.setting,
         "data": {
             "name": data.name,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import inspect
-import json
 import os
 import platform
 import subprocess
@@ -14,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from msabench import syntax
 from msabench.contract import registry
 from msabench.errors import UsageError
 
@@ -64,26 +63,8 @@ def sources(model: str) -> dict[str, bytes]:
 
 
 def model_code(model: str) -> str:
-    """sha256 over a model's own files as syntax trees, part of a run's identity: another function is another run.
-
-    Neither comments, docstrings and layout change it, nor the names of the files, nor what else stands in models/.
-    """
-    shapes = sorted(json.dumps(_shape(_tree(path))) for path in model_files(model))
-    return hashlib.sha256("\n".join(shapes).encode()).hexdigest()
-
-
-def _shape(node: Any) -> Any:
-    """A syntax tree as plain lists. What is empty is left out: Python 3.12 has fields that 3.11 has not."""
-    if isinstance(node, ast.Constant):
-        return ["Constant", repr(node.value)]
-    if isinstance(node, list):
-        return [_shape(item) for item in node]
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    parts = dict(ast.iter_fields(node))
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        parts["body"] = node.body[ast.get_docstring(node, clean=False) is not None :]
-    return [type(node).__name__, *([name, _shape(part)] for name, part in parts.items() if part)]
+    """sha256 over a model's own files as syntax trees, part of a run's identity: another function is another run."""
+    return syntax.digest(model_files(model))
 
 
 def environment(device: Any) -> dict[str, Any]:
@@ -152,22 +133,23 @@ def _below(folder: Path) -> list[Path]:
     return list(folder.rglob("*.py"))  # data files beside them show in the dataset's fingerprint
 
 
-@functools.cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
 def _file_of(model: type) -> Path:
-    file = inspect.getsourcefile(model)
+    try:
+        file = inspect.getsourcefile(model)
+    except (OSError, TypeError):  # what was typed at a prompt or into a notebook's cell
+        file = None
     if file is None:
-        raise UsageError(f"{model.__qualname__} has no source file: a model is one Python file.")
+        raise UsageError(
+            f"{model.__qualname__} has no source file: a model is one Python file, which is stored with its runs. From "
+            'a notebook: begin its cell with  %%writefile my_model.py  and give  run(…, model_path="my_model.py").'
+        )
     return Path(file).resolve()
 
 
 def _imported_models(path: Path) -> list[Path]:
     """The other model files that a model file imports, in any of Python's ways."""
     names = set()
-    for node in ast.walk(_tree(path)):
+    for node in ast.walk(syntax.tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -1,23 +1,24 @@
-"""What `msabench run` does: one dataset, one model, a row of seeds."""
+"""What `msabench run` and `msabench.run` do: one dataset, one model, a row of seeds."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from tabulate import tabulate
 
 from msabench.config import RunConfig
 from msabench.contract import registry
 from msabench.data import load
-from msabench.data.batching import Prepared, prepare
+from msabench.data.batching import Prepared, alignment, prepare
 from msabench.data.find import card
+from msabench.data.fingerprint import fingerprint
+from msabench.data.schema import Dataset
 from msabench.errors import DataError, MsabenchError, StoreError, UsageError
 from msabench.literature import presets
-from msabench.metrics import METRICS
 from msabench.runs.execute import Outcome, execute
 from msabench.store import open_store
 from msabench.train.loop import train
@@ -25,14 +26,23 @@ from msabench.train.loop import train
 log = logging.getLogger("msabench")
 
 
+class SeedsFailed(MsabenchError):
+    """Some of several seeds failed; `outcomes` are the others'."""
+
+    def __init__(self, failed: Mapping[int, Exception], outcomes: Mapping[int, Outcome]) -> None:
+        seed, first = next(iter(failed.items()))
+        super().__init__(f"{len(failed)} of {len(failed) + len(outcomes)} seeds failed. Seed {seed}: {first}")
+        self.outcomes = outcomes
+
+
 def run(
     model: str,
-    dataset: str,
+    dataset: str | Dataset,
     seeds: list[int],
     *,
     model_path: Path | None = None,
     preset: str | None = None,
-    overrides: Iterable[str] = (),
+    overrides: Iterable[str] | Mapping[str, Any] = (),
     data_dir: Path | None = None,
     allow_sim: bool = True,
     store_url: str | None = None,
@@ -42,20 +52,26 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
-) -> int:
-    """Runs each seed and prints what came out. Returns the exit code: 0, or 130 when the user stopped it.
+) -> dict[int, Outcome]:
+    """Runs each seed; what came out, by seed, in their order. When the user stops one, it is the last: "interrupted".
 
-    A seed whose training fails does not end the seeds after it; MsabenchError is raised when all have had their turn.
+    A seed whose training fails does not end the seeds after it; SeedsFailed is raised when all have had their turn,
+    or what a single seed's training raises.
 
     model_path: the file that registers `model`, where that is none of msabench.models.
     """
-    card(dataset)  # before all else: a misspelt name is said as such
-    if model_path is not None:
-        registry.load_file(model_path)
-    overrides = list(overrides)
-    first = presets.build(model, dataset, seed=seeds[0], preset=preset, overrides=overrides)
     target = resolve_device(device)
-    data = _prepared(dataset, first, data_dir, allow_sim=allow_sim, progress=progress)
+    config, data = ready(
+        model,
+        dataset,
+        seed=seeds[0],
+        model_path=model_path,
+        preset=preset,
+        overrides=overrides,
+        data_dir=data_dir,
+        allow_sim=allow_sim,
+        progress=progress,
+    )
     if data.encoder_source:
         log.info("%s", data.encoder_source)
     store = open_store(store_url, results_dir)
@@ -63,11 +79,10 @@ def run(
     failed: dict[int, Exception] = {}
     try:
         for seed in seeds:
-            config = presets.build(model, data.name, seed=seed, preset=preset, overrides=overrides)
             log.info("%s on %s, seed %d, %s", model, data.name, seed, target)
             try:
-                outcome = execute(
-                    config,
+                outcomes[seed] = outcome = execute(
+                    replace(config, seed=seed),
                     data,
                     store=store,
                     results_dir=results_dir,
@@ -86,31 +101,63 @@ def run(
                 failed[seed] = error
                 log.error("seed %d failed: %s", seed, "\n  ".join([str(error), *getattr(error, "__notes__", ())]))
                 continue
-            outcomes[seed] = outcome
             if outcome.status == "interrupted":
-                log.warning("stopped. Go on with the same command and --resume.")
-                return 130
+                return outcomes
             if outcome.status == "skipped":
                 log.info("seed %d is already done (run %d); use --overwrite to run it again", seed, outcome.run_id)
     finally:
         store.close()
-    if outcomes:
-        print(summary(outcomes))
     if failed:
-        seed, first_error = next(iter(failed.items()))
-        raise MsabenchError(f"{len(failed)} of {len(seeds)} seeds failed. Seed {seed}: {first_error}") from first_error
-    return 0
+        raise SeedsFailed(failed, outcomes) from next(iter(failed.values()))
+    return outcomes
 
 
-def _prepared(dataset: str, config: RunConfig, data_dir: Path | None, *, allow_sim: bool, progress: bool) -> Prepared:
-    """The data as a run reads it. What was loaded, where the test split's labels lie open, does not outlive this call.
+def ready(
+    model: str,
+    dataset: str | Dataset,
+    *,
+    seed: int,
+    model_path: Path | None = None,
+    preset: str | None = None,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    data_dir: Path | None = None,
+    allow_sim: bool = True,
+    progress: bool = True,
+) -> tuple[RunConfig, Prepared]:
+    """The configuration of a run and its data as the model reads it. What was loaded by its name, where the test
+    split's labels lie open, does not outlive this call.
 
-    Raises what `load` and `prepare` raise.
+    Raises UsageError for a name, setting or value that cannot be, DataError where the data is missing or lacks
+    something.
     """
-    content = load(dataset, data_dir, alignment=config.data.alignment, allow_sim=allow_sim, say=log.warning)
+    if isinstance(dataset, str):
+        card(dataset)  # before all else: a misspelt name is said as such
+    if model_path is not None:
+        registry.load_file(model_path)
+    registry.check_unchanged()
+    name = dataset if isinstance(dataset, str) else dataset.name
+    config = presets.build(model, name, seed=seed, preset=preset, overrides=overrides)
+    if isinstance(dataset, str):
+        content = load(dataset, data_dir, alignment=config.data.alignment, allow_sim=allow_sim, say=log.warning)
+    else:
+        content = as_it_is(dataset)
     for note in content.notes:
         log.info("data: %s", note)
-    return prepare(content, config.data, standardise=config.hparams.standardise, progress=progress)
+    data = prepare(content, config.data, standardise=config.hparams.standardise, progress=progress)
+    if not isinstance(dataset, str) and config.data.alignment not in ("auto", shown := alignment(data.splits)):
+        raise UsageError(
+            f"alignment={config.data.alignment}, but this data is loaded already and {shown}. Load it so:  "
+            f"load({name!r}, alignment={config.data.alignment!r})"
+        )
+    return replace(config, dataset=data.name), data
+
+
+def as_it_is(dataset: Dataset) -> Dataset:
+    """Under the fingerprint of what it holds now: arrays that were changed after loading are another run's data."""
+    now = fingerprint(dataset.splits)
+    if now == dataset.fingerprint:
+        return dataset
+    return replace(dataset, fingerprint=now, notes=(*dataset.notes, "changed after it was loaded"))
 
 
 def resolve_device(name: str) -> torch.device:
@@ -123,22 +170,3 @@ def resolve_device(name: str) -> torch.device:
     if kind == "cuda" and (not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()):
         raise UsageError(f"--device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices.")
     return torch.device(name)
-
-
-def summary(outcomes: Mapping[int, Outcome]) -> str:
-    """The seeds' test metrics, one line each, then mean ± standard deviation."""
-    tests = [o.result["test"] for o in outcomes.values()]
-    names = [name for name in METRICS if all(name in test for test in tests)]
-    values = np.array([[test[name] for name in names] for test in tests])  # (seeds, metrics)
-    rows = [
-        [f"seed {seed}", f"run {o.run_id}", *(METRICS[n].show(v) for n, v in zip(names, row, strict=True))]
-        for (seed, o), row in zip(outcomes.items(), values, strict=True)
-    ]
-    if len(outcomes) > 1:
-        spread = zip(names, values.mean(0), values.std(0, ddof=1), strict=True)
-        cells = [f"{METRICS[n].show(mean)} ± {METRICS[n].show(std)}" for n, mean, std in spread]
-        rows.append(["mean ± std", f"n = {len(outcomes)}", *cells])
-    headers = ["", "", *(METRICS[name].label for name in names)]
-    return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + (
-        "\n\nThe table of all runs: python -m msabench report"
-    )

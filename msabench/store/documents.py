@@ -222,6 +222,7 @@ def to_record(document: Mapping[str, Any]) -> RunRecord:
         data=ours.get("data", {}),
         fail_trace=tuple(document.get("fail_trace") or ()),
         code=ours.get("code", ""),
+        scoring=ours.get("scoring", ""),
         protocol=ours.get("protocol", 0),
         reproduces=ours.get("reproduces"),
     )

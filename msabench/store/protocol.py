@@ -36,6 +36,7 @@ class RunRecord:
     data: dict[str, Any] = field(default_factory=dict)  # fingerprint, source, split sizes
     fail_trace: tuple[str, ...] = ()
     code: str = ""  # of the model, as a hash; "": a run from before PROTOCOL 1
+    scoring: str = ""  # metrics.version() of its result
     protocol: int = 0  # the harness's part of the digits (config.PROTOCOL)
     reproduces: str | None = None  # the uuid of the run that this one trained again: it counts in no table
 

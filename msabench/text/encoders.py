@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from msabench import cachedir, contract
+from msabench.bars import tqdm
 from msabench.contract.collate import pad
 from msabench.errors import DataError, UsageError
 from msabench.ragged import Ragged

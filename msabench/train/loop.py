@@ -51,7 +51,7 @@ class Result:
     best_epoch: int
     epochs: int
     stopped: str  # "patience", "max_epochs", "closed form" or "interrupted"
-    predictions: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> ids, prediction, label
+    predictions: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)  # split -> ids, prediction, label
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     peak_memory_mib: float = 0.0

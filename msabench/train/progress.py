@@ -7,8 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 from torch import Tensor
-from tqdm import tqdm
 
+from msabench.bars import tqdm
 from msabench.errors import MsabenchError
 
 READ_EVERY = 10  # batches between two reads of the loss from the device
@@ -26,6 +26,8 @@ class Progress:
         if self.bar.n == 0:
             self.bar.initial = self.bar.n = (epoch - 1) * self.batches  # a resumed run starts where it stands
         self.bar.total = last_epoch * self.batches
+        if hasattr(self.bar, "container"):  # a notebook's widget has an end of its own
+            self.bar.container.children[1].max = self.bar.total
         self.bar.set_description(f"{self.title} · epoch {epoch}/{last_epoch}", refresh=False)
         self.valid = "" if math.isinf(best_mae) else f"valid MAE {best_mae:.3f} @{best_epoch}"
 
@@ -45,4 +47,5 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.bar.total = self.bar.n  # a widget turns red where less was done than expected: early stopping is no error
         self.bar.close()

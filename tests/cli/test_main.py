@@ -32,31 +32,6 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small pickle in MMSA's layout."""
-    import pickle
-
-    folder = tmp_path_factory.mktemp("data dir")
-    draw = np.random.default_rng(0)
-    splits = {}
-    for name, n in {"train": 48, "valid": 16, "test": 16}.items():
-        labels = np.round(draw.uniform(-3, 3, n), 1).astype(np.float32)
-        splits[name] = {
-            "raw_text": ["good film" if y > 0 else "bad film" for y in labels],
-            "audio": draw.normal(size=(n, 6, 5)).astype(np.float32),
-            "vision": draw.normal(size=(n, 8, 20)).astype(np.float32),
-            "audio_lengths": draw.integers(1, 7, n).tolist(),
-            "vision_lengths": draw.integers(1, 9, n).tolist(),
-            "regression_labels": labels,
-            "id": [f"{name}{i // 4}$_${i % 4}" for i in range(n)],
-        }
-    target = folder / "MOSI" / "Processed"
-    target.mkdir(parents=True)
-    (target / "unaligned_50.pkl").write_bytes(pickle.dumps(splits))
-    return folder
-
-
 def msabench(*args: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "msabench", *map(str, args)]
     return subprocess.run(

@@ -64,7 +64,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def changed(checkout: Path, name: str, content: str) -> bool:
     before = provenance.model_code("mine")
     (checkout / name).write_text(content)
-    provenance._tree.cache_clear()
     return provenance.model_code("mine") != before
 
 

@@ -1,0 +1,292 @@
+"""The Python API, `import msabench as mb`: what the commands do, for scripts and notebooks.
+
+store: a mongodb:// address, as the commands' --store; None: $MSABENCH_STORE, else the local store of `results`.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msabench.data import known, load
+from msabench.errors import MsabenchError, UsageError
+from msabench.metrics import evaluate
+from msabench.store import is_mongo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from msabench.data.schema import Dataset
+    from msabench.report.make import Shown
+    from msabench.runs.handle import Run
+    from msabench.store.protocol import RunStore
+    from msabench.train.loop import Result
+
+__all__ = [
+    "MsabenchError",
+    "evaluate",
+    "list_datasets",
+    "list_models",
+    "load",
+    "load_run",
+    "open_store",
+    "predict",
+    "report",
+    "run",
+    "runs",
+    "train",
+]
+
+Settings = Mapping[str, Any]
+
+
+def run(
+    model: str,
+    dataset: str | Dataset,
+    *,
+    seeds: int | Iterable[int] = 0,
+    preset: str | None = None,
+    settings: Settings | None = None,
+    data_dir: str | Path | None = None,
+    allow_sim: bool = True,
+    model_path: str | Path | None = None,
+    results: str | Path = "results",
+    store: str | None = None,
+    device: str = "auto",
+    amp: bool = True,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> list[Run]:
+    """Trains and stores a run per seed, as `msabench run` does: the same digits, the same key. In the order of seeds.
+
+    dataset: a name, or what `load` gave. settings: any setting of the model or of the data by its name, nested ones as
+    {"hidden.text": 64} or {"hidden": {"text": 64}}. A run that is done already is not trained again, unless
+    `overwrite`. model_path: the file of a model of your own.
+
+    Ctrl-C, or a notebook's stop button, ends training at the next batch: KeyboardInterrupt is raised, the run is stored
+    as INTERRUPTED, and the same call with resume=True goes on with it. A seed that fails does not end the seeds after
+    it: MsabenchError is raised when all have had their turn, and `runs` has those that ended well.
+
+    Raises UsageError for a name, setting or value that cannot be, DataError where data is missing, StoreError where the
+    results cannot be written.
+    """
+    from msabench.runs import run as runner
+    from msabench.runs.handle import Run
+
+    folder, address = Path(results).expanduser(), _address(store)
+    outcomes = runner.run(
+        model,
+        _dataset(dataset),
+        _seeds(seeds),
+        model_path=_path(model_path),
+        preset=preset,
+        overrides=_settings(settings),
+        data_dir=_path(data_dir),
+        allow_sim=allow_sim,
+        store_url=address,
+        results_dir=folder,
+        device=device,
+        amp=amp,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    for seed, outcome in outcomes.items():
+        if outcome.status == "interrupted":
+            raise KeyboardInterrupt(
+                f"seed {seed} is stored as run {outcome.run_id}, INTERRUPTED. The same call with resume=True goes on."
+            )
+    local = None if address is None or is_mongo(address) else address
+    return [Run.load(outcome.run_id, local, folder) for outcome in outcomes.values()]
+
+
+def train(
+    model: str,
+    dataset: str | Dataset,
+    *,
+    seed: int = 0,
+    preset: str | None = None,
+    settings: Settings | None = None,
+    data_dir: str | Path | None = None,
+    allow_sim: bool = True,
+    model_path: str | Path | None = None,
+    device: str = "auto",
+    amp: bool = True,
+    progress: bool = True,
+) -> Result:
+    """Trains one model with one seed, to the digits that `run` gives, and stores nothing.
+
+    Parameters are `run`'s. Raises UsageError, DataError, and MsabenchError when a loss is not finite.
+    """
+    from msabench.runs.run import ready, resolve_device
+    from msabench.train import kernels, loop
+
+    target = resolve_device(device)
+    config, data = ready(
+        model,
+        _dataset(dataset),
+        seed=_seeds(seed)[0],
+        model_path=_path(model_path),
+        preset=preset,
+        overrides=_settings(settings),
+        data_dir=_path(data_dir),
+        allow_sim=allow_sim,
+        progress=progress,
+    )
+    with tempfile.TemporaryDirectory() as folder, kernels.fastest(target):
+        result = loop.train(
+            config, data, device=target, workdir=Path(folder), recorder=_Nowhere(), progress=progress, amp=amp
+        )
+    if result.interrupted:
+        raise KeyboardInterrupt("nothing was stored: run(…) keeps what it trains")
+    return result
+
+
+def predict(run: Run, dataset: Dataset, split: str = "test", *, device: str = "auto") -> pd.DataFrame:
+    """A stored run's predictions for a split of the data that it was trained on, by its weights: id, label, prediction.
+
+    Raises UsageError for a run without weights, DataError for other data.
+    """
+    from msabench.runs.handle import Run
+    from msabench.runs.predict import predict
+
+    if not isinstance(run, Run):
+        raise UsageError(f"predict: expected a run, as run(…) and load_run(7) give them, got {type(run).__name__}.")
+    return predict(run, dataset, split, device=device)
+
+
+def load_run(run_id: int, *, results: str | Path = "results", store: str | None = None) -> Run:
+    """The stored run with this number. Raises StoreError when there is none."""
+    from msabench.runs.handle import Run
+
+    return Run.load(run_id, _address(store), Path(results).expanduser())
+
+
+def runs(
+    conditions: str | Iterable[str] = (),
+    *,
+    limit: int | None = None,
+    results: str | Path = "results",
+    store: str | None = None,
+) -> pd.DataFrame:
+    """A stored run a row, the newest last: runs("model=mcer since=7d mae<0.7").
+
+    conditions: as `msabench list runs --help` tells. limit: only the newest. Columns: id, status, model, dataset, seed,
+    started (UTC), epochs, seconds, the test metrics as test.mae, ..., preset, text_encoder, text_mode, and those
+    hyper-parameters with which a model was run in more than one value. Raises UsageError for what is no condition.
+    """
+    from msabench.runs.overview import overview
+
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit={limit}: expected a whole number from 1.")
+    with closing(open_store(results=results, store=store)) as opened:
+        return overview(opened, [conditions] if isinstance(conditions, str) else conditions, limit)
+
+
+def report(
+    dataset: str | Iterable[str] = (),
+    model: str | Iterable[str] = (),
+    *,
+    published: bool = True,
+    metric_convention: str = "mmsa",
+    results: str | Path = "results",
+    store: str | None = None,
+) -> Shown:
+    """The comparison tables of the stored runs, as `msabench report` prints them; a notebook shows them.
+
+    dataset, model: only these. `report().tables[0].to_frame()` is a table's DataFrame. Raises UsageError for a name
+    that no run has, and for an unknown convention ("mmsa", "mult", "mag_bert", "mfm").
+    """
+    from msabench.report.make import make
+
+    with closing(open_store(results=results, store=store)) as opened:
+        return make(
+            opened,
+            datasets=_names(dataset),
+            models=_names(model),
+            published=published,
+            convention=metric_convention,
+        )
+
+
+def open_store(*, results: str | Path = "results", store: str | None = None) -> RunStore:
+    """The run store, for reading: find, load, document, metrics, artifact, ...; close it after use.
+
+    Raises StoreError when it is not there or cannot be read.
+    """
+    from msabench.store import open_store
+
+    return open_store(_address(store), Path(results).expanduser(), read=True)
+
+
+def list_models() -> list[str]:
+    """The names that `run` takes; `msabench show model NAME` tells all about one."""
+    from msabench.contract import registry
+
+    return list(registry.entries())
+
+
+def list_datasets() -> list[str]:
+    """The names that `load` and `run` take; "-sim": simulated.
+
+    >>> list_datasets()
+    ['mosi', 'mosei', 'sims', 'mosi-sim', 'mosei-sim']
+    """
+    return [card.name for card in known()]
+
+
+class _Nowhere:
+    """The recorder of a training that is not stored."""
+
+    def log(self, values: dict[str, float], epoch: int) -> None:
+        """Nobody asked for it."""
+
+    def artifact(self, name: str, content: bytes) -> None:
+        """Nor for that."""
+
+
+def _dataset(dataset: object) -> str | Dataset:
+    from msabench.data.schema import Dataset
+
+    if isinstance(dataset, (str, Dataset)):
+        return dataset
+    raise UsageError(f"dataset: expected a name, or what load(…) gives, got {type(dataset).__name__}.")
+
+
+def _seeds(seeds: int | Iterable[int]) -> list[int]:
+    """Each once; numpy's integers as Python's.
+
+    >>> _seeds(range(2)), _seeds(7)
+    ([0, 1], [7])
+    """
+    try:
+        found = [operator.index(seed) for seed in (seeds if isinstance(seeds, Iterable) else [seeds])]
+    except TypeError:
+        found = []
+    if not found or min(found) < 0:
+        raise UsageError(f"seeds={seeds!r}: expected numbers from 0, as in seeds=range(3) or seeds=[1, 2, 7].")
+    return list(dict.fromkeys(found))
+
+
+def _settings(settings: Settings | None) -> Settings:
+    if settings is not None and not isinstance(settings, Mapping):
+        raise UsageError(f"settings: expected values by name, as in {{'lr': 1e-4}}, got {type(settings).__name__}.")
+    return settings or {}
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
+
+
+def _names(names: str | Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _address(store: str | None) -> str | None:
+    return store if store is not None else os.environ.get("MSABENCH_STORE")

@@ -1,0 +1,124 @@
+"""The report of a store: which of its runs, scored how, beside which published results."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from msabench import metrics
+from msabench.errors import StoreError, UsageError, closest
+from msabench.literature import published as published_results
+from msabench.metrics.conventions import score
+from msabench.report import markdown, text
+from msabench.report.build import build
+from msabench.report.columns import metric_protocol
+from msabench.report.table import Report
+from msabench.shown import short
+from msabench.store import documents
+
+if TYPE_CHECKING:
+    from msabench.store.protocol import RunRecord, RunStore
+
+
+class Shown(Report):
+    """A report that shows itself where a cell of a notebook ends with it, or a line of Python's prompt."""
+
+    def __repr__(self) -> str:
+        return text.render(self)
+
+    def _repr_markdown_(self) -> str:
+        return markdown.render(self)
+
+
+def make(
+    store: RunStore,
+    *,
+    datasets: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    published: bool = True,
+    convention: str = "mmsa",
+    curves: bool = True,
+) -> Shown:
+    """The comparison tables of a store's runs; without tables and notes where it has no run.
+
+    datasets, models: only theirs. published: results in print beside the measured ones. convention: as another code
+    scores the stored predictions ("mult", "mag_bert", "mfm"). curves: with validation MAE by epoch, for HTML.
+    Raises UsageError for a name that no run has, and for a convention that is none or does not fit a dataset.
+    """
+    records = store.find()
+    if not records:
+        return Shown(())
+    records = _chosen(_chosen(records, "dataset", datasets), "model", models)
+    if convention != "mmsa":
+        records = _rescored(records, store, convention)
+    else:
+        records = [_current(record, store) for record in records]
+    made = build(
+        records,
+        published=published_results.results if published else lambda dataset: (),
+        preset=_preset,
+        code=lambda record: record.code or documents.model_code(store.document(record.id)),
+        curve=_curves(store) if curves else lambda record: [],
+        convention=convention,
+    )
+    return Shown(made.tables, made.notes)
+
+
+def _chosen(records: list[RunRecord], field: str, names: Sequence[str] | None) -> list[RunRecord]:
+    """The records whose field is one of `names`. Raises UsageError for a name that no record has."""
+    known = sorted({getattr(record, field) for record in records})
+    for name in names or ():
+        if name not in known:
+            there = ", ".join(map(short, known))
+            raise UsageError(f"no run of {field} {name!r}.{closest(name, known)}  There are runs of {there}.")
+    return [record for record in records if not names or getattr(record, field) in names]
+
+
+def _preset(model: str, name: str, dataset: str) -> Mapping[str, Any]:
+    """A preset's values; {} for one that a run in the store still names and that is gone."""
+    try:
+        return published_results.preset(model, name, dataset)
+    except UsageError:
+        return {}
+
+
+def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
+    curves = store.curves("valid.mae")
+    return lambda record: curves.get(record.id, [])
+
+
+def _current(record: RunRecord, store: RunStore) -> RunRecord:
+    """A run that was scored by other definitions of the metrics, scored again by these from its stored predictions."""
+    if record.status != "COMPLETED" or not record.result or record.scoring == metrics.version():
+        return record
+    try:
+        pred, true = _predictions(record, store)
+    except StoreError:
+        note = "scored by another version of the metrics, and its predictions are not stored"
+        return replace(record, notes=(*record.notes, note))
+    test = metrics.evaluate(pred, true, metric_protocol(record))
+    return replace(record, result={**record.result, "test": test})
+
+
+def _predictions(record: RunRecord, store: RunStore) -> tuple[list[float], list[float]]:
+    """Predictions and labels on test, (N,) each."""
+    rows = list(csv.DictReader(store.artifact(record.id, "predictions.csv").decode().splitlines()))
+    return [float(row["prediction"]) for row in rows], [float(row["label"]) for row in rows]
+
+
+def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) -> list[RunRecord]:
+    """The records with the convention's test metrics, from the stored predictions. Raises UsageError for CH-SIMS."""
+    rescored = []
+    for record in records:
+        if record.status == "COMPLETED" and record.result:
+            if metric_protocol(record) != "mosi":
+                raise UsageError(
+                    f"--metric-convention {convention} is for MOSI and MOSEI; run {record.id} is of {record.dataset}.\n"
+                    "  Leave it out:  --dataset mosi"
+                )
+            pred, true = _predictions(record, store)
+            record = replace(record, result={**record.result, "test": score(pred, true, convention)})
+        rescored.append(record)
+    return rescored

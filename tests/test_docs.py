@@ -1,0 +1,51 @@
+"""docs/python.md and the notebooks do what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_page_on_python_runs_block_by_block_in_one_session(
+    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
+    (tmp_path / "my_model.py").write_text(blocks(checkout / "docs" / "add_a_model.md")[0], "utf-8")
+    session: dict[str, object] = {}
+    page = blocks(checkout / "docs" / "python.md")
+    for number, block in enumerate(page, 1):
+        exec(compile(block, f"docs/python.md, block {number}", "exec"), session)
+    assert len(page) == 9
+    assert "Did you mean 'lr_bert'?" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_tour_runs_from_top_to_bottom(
+    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
+    monkeypatch.delenv("MPLBACKEND")  # the kernel's own shows figures in the page
+    tour = nbformat.read(checkout / "examples" / "tour.ipynb", as_version=4)
+    NotebookClient(tour, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in tour.cells if cell.cell_type == "code" for output in cell.outputs]
+    figures = [output for output in outputs if "image/png" in output.get("data", {})]
+    said = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert len(figures) == 3
+    assert "95 % in [" in said
+    assert "IProgress" not in said
+
+
+def test_notebooks_are_kept_without_their_outputs(checkout: Path) -> None:
+    for path in (checkout / "examples").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
