@@ -27,7 +27,14 @@ from msabench.store.protocol import Point, RunCopy, RunStore
 from msabench.store.sqlite import SqliteRunStore
 
 
-def run_document(model: str = "mcer", dataset: str = "mosi", seed: int = 0, key: str = "k", **changes: Any) -> dict:
+def key_of(number: int) -> str:
+    """A run's identity, as a key is written."""
+    return f"{number:016x}"
+
+
+def run_document(
+    model: str = "mcer", dataset: str = "mosi", seed: int = 0, key: str = key_of(0), **changes: Any
+) -> dict:
     """Sacred's document of a run that has just begun."""
     return {
         "experiment": {
@@ -247,13 +254,13 @@ SOURCES = ["z.py", "a folder/with spaces.py", "a.py"]
 def odd_run(store: RunStore, seed: int = 0, log: str = "a log\r\nwith é", size: int = 600_000) -> int:
     """A finished run with all that is hard to move. size: bytes of its largest files."""
     sources = dict(zip(SOURCES, (b"z = 1", b"", b"a" * size), strict=True))
-    document = run_document(seed=seed, key=f"{seed:016x}")
+    document = run_document(seed=seed, key=key_of(seed))
     document["config"] |= {"odd": ODD}
     run_id = store.begin(document, sources)
     values = [0.5, math.nan, math.inf, -math.inf, 1e-300]
     store.log_metrics(run_id, [Point("odd.$name", step, value, EARLY) for step, value in enumerate(values)])
     store.log_metrics(run_id, [Point("mae", step, step / 3) for step in (2, 1)])
-    for name, content in (("predictions.csv", b"id\n"), ("../é \n.npz", b"\0\n" * (size // 2)), ("empty", b"")):
+    for name, content in (("predictions.csv", b"id\n"), ("a folder/é 😀.npz", b"\0\n" * (size // 2)), ("empty", b"")):
         store.add_artifact(run_id, name, content)
     store.update(run_id, {"captured_out": log, "info": store.document(run_id)["info"] | {"odd": ODD}})
     store.finish(run_id, {"test": {"mae": 0.7, "corr": math.nan, "low": -math.inf}, "epochs": 2})

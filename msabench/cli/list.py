@@ -82,7 +82,7 @@ def list_runs(args: argparse.Namespace) -> int:
         runs = query.find(store, conditions)[-(args.limit or 0) :]
         if args.json:
             for run in runs:
-                print(json.dumps(_plain(asdict(run)), ensure_ascii=False))
+                print(json.dumps(_plain(asdict(run)), ensure_ascii=False, default=str))
         elif runs:
             print(table(runs, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
         elif conditions:

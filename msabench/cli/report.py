@@ -117,21 +117,20 @@ def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
 
 def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) -> list[RunRecord]:
     """The records with the convention's test metrics, from the stored predictions. Raises UsageError for CH-SIMS."""
-    import csv
     from dataclasses import replace
 
     from msabench.conventions import score
+    from msabench.store import predictions
 
     rescored = []
     for record in records:
         if record.status == "COMPLETED" and record.result:
-            if "acc_2_has0" not in record.result["test"]:
+            if "acc_2_has0" not in record.result.get("test", {}):
                 raise UsageError(
                     f"--metric-convention {convention} is for MOSI and MOSEI; run {record.id} is of {record.dataset}.\n"
                     "  Leave it out:  --dataset mosi"
                 )
-            rows = list(csv.DictReader(store.artifact(record.id, "predictions.csv").decode().splitlines()))
-            pred, true = ([float(row[name]) for row in rows] for name in ("prediction", "label"))
+            _, pred, true = map(list, zip(*predictions.read(store, record.id, "test"), strict=True))
             record = replace(record, result={**record.result, "test": score(pred, true, convention)})
         rescored.append(record)
     return rescored

@@ -39,8 +39,10 @@ def build(
     curve: a run's validation MAE by epoch. convention: whose metric definitions the results follow (a label).
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
+    records = list(records)
+    damaged = [record for record in records if record.status == "DAMAGED"]
     for record in records:
-        if record.reproduces is None:  # the run that it trained again counts already
+        if record.status != "DAMAGED" and record.reproduces is None:  # the run that it trained again counts already
             found[_table_key(record)].append(record)
     groups = [group for group in found.values() if any(map(_counts, group))]
     homeless = [record for group in found.values() if not any(map(_counts, group)) for record in group]
@@ -50,12 +52,12 @@ def build(
     ]
     notes = []
     if homeless:
-        ids = ", ".join(str(record.id) for record in sorted(homeless, key=lambda r: r.id)[:10])
-        more = ", …" if len(homeless) > 10 else ""
         notes.append(
-            f"In no table, for want of a completed run in their setting: {_tally(homeless)} (run {ids}{more}). "
+            f"In no table, for want of a completed run in their setting: {_tally(homeless)} ({_ids(homeless)}). "
             "Why: python -m msabench show RUN"
         )
+    if damaged:
+        notes.append(f"Not counted: {_tally(damaged)} ({_ids(damaged)}). Why: python -m msabench show RUN")
     return Report(
         tuple(sorted(tables, key=lambda table: (table.dataset, table.conditions, table.origin))), tuple(notes)
     )
@@ -63,6 +65,12 @@ def build(
 
 def _counts(record: RunRecord) -> bool:
     return record.status == "COMPLETED" and bool(record.result and record.result.get("test"))
+
+
+def _ids(records: Sequence[RunRecord]) -> str:
+    """ "run 3, 7" """
+    first = ", ".join(str(number) for number in sorted(record.id for record in records)[:10])
+    return f"run {first}" + (", …" if len(records) > 10 else "")
 
 
 def _tally(records: Iterable[RunRecord]) -> str:
@@ -209,7 +217,9 @@ def _measured(
 ) -> list[Row]:
     rows: dict[str, list[RunRecord]] = defaultdict(list)
     for record in counted:
-        rows[json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True)].append(record)
+        rows[
+            json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True, default=str)
+        ].append(record)
     usual = _usual(rows.values())
     for model, name in usual:
         usual[model, name] |= flat(preset(model, str(name), counted[0].dataset))
@@ -248,7 +258,9 @@ def _row(
     told = [] if preset == "paper" else [preset]
     for key in sorted(params.keys() | usual.keys()):
         if (value := params.get(key, "absent")) != usual.get(key, "absent"):
-            told.append(f"{key}={json.dumps(value) if isinstance(value, list) else _plain(value)}".replace('"', ""))
+            told.append(
+                f"{key}={json.dumps(value, default=str) if isinstance(value, list) else _plain(value)}".replace('"', "")
+            )
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
     seeds = tuple(sorted(latest))
     kept = [latest[seed] for seed in seeds]

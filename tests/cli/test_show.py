@@ -6,15 +6,17 @@ import io
 import json
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
-from run_stores import run_document
+from run_stores import key_of, run_document
 
 from msabench.__main__ import main
 from msabench.cli import show
 from msabench.store import open_local
 from msabench.store.protocol import Point
 
+KEY = key_of(0)
 CSV = b"id,label,prediction\nna\xc3\xafve,1.0,0.5\r\n"
 
 
@@ -23,8 +25,8 @@ def results(tmp_path: Path) -> Path:
     """Run 1 is done, run 2 failed, run 3 was interrupted after an epoch."""
     store = open_local(tmp_path)
     environment = {"host": "here", "git_commit": "abc123", "git_dirty": True, "packages": {"torch": "2.13"}}
-    info = {"uuid": "u", "key": "k", "environment": environment, "notes": ["2 empty sentences"]}
-    info |= {"checkpoint": "checkpoints/k/best.pt", "data": {"scales": {"audio": [0.5] * 73, "label": [1.0, 2.0]}}}
+    info = {"uuid": str(UUID(int=1)), "key": KEY, "environment": environment, "notes": ["2 empty sentences"]}
+    info |= {"checkpoint": f"checkpoints/{KEY}/best.pt", "data": {"scales": {"audio": [0.5] * 73, "label": [1.0, 2.0]}}}
     done = store.begin(run_document(info={"msabench": info}))
     for epoch in range(1, 5):
         store.log_metrics(done, [Point("valid.mae", epoch, 5.0 - epoch)])
@@ -55,7 +57,7 @@ def shown(results: Path, capsys: pytest.CaptureFixture[str], run: int, *options:
 
 
 def checkpoint(results: Path, name: str, owner: str) -> None:
-    folder = results / "checkpoints" / "k"
+    folder = results / "checkpoints" / KEY
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("")
     (folder / "run").write_text(owner)
@@ -124,7 +126,7 @@ def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
         "torch 2.13",
         "valid.mae  █▆▃▁  4 → 1 (epoch 4)",
         "predictions.csv",
-        f"checkpoints/k/best.pt  the trained weights, not below {results}",
+        f"checkpoints/{KEY}/best.pt  the trained weights, not below {results}",
         "scales.audio  73 values: 0.5, 0.5, 0.5, …\n",
         "scales.label  1, 2\n",
         "2 empty sentences",
@@ -147,7 +149,7 @@ def test_show_says_why_a_run_failed_and_how_an_interrupted_one_goes_on(
 def test_show_says_whether_the_weights_are_here_and_the_run_s_own(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint(results, "best.pt", owner="u")
+    checkpoint(results, "best.pt", owner=str(UUID(int=1)))
     assert f"the trained weights, below {results}" in shown(results, capsys, 1)
     checkpoint(results, "best.pt", owner="a later run of this identity")
     assert f"the trained weights, not below {results}" in shown(results, capsys, 1)
