@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
 import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from msabench import __version__
+from msabench import __version__, shown, terminal
 from msabench.errors import MsabenchError, UsageError, closest
 from msabench.store import is_mongo, redact
 
@@ -47,6 +47,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(f"{redact(message)}  ({self.prog} --help)")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)  # argparse's own passes over what cannot be written
+
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
             what, known = "/".join(action.option_strings) or str(action.metavar).lower(), list(action.choices)
@@ -73,26 +76,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         _hide_passwords()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    for stream in (sys.stdout, sys.stderr):  # a terminal without ± shows ? instead of failing
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    debug, silent = "--debug" in arguments, sys.stdout is None
+    with terminal.screens():
+        code = _attempt(lambda: _command([a for a in arguments if a != "--debug"], silent=silent), debug)
+        return code or _attempt(sys.stdout.flush, debug)  # a full disk may be met only now
+
+
+def _command(arguments: Sequence[str], *, silent: bool) -> int:
+    if silent:
+        raise MsabenchError(f"{terminal.OUT} is closed: nothing could be shown. To want that:  >/dev/null")
     try:
-        args = parser().parse_args([a for a in arguments if a != "--debug"])
-        return args.handler(args) or 0
-    except MsabenchError as error:
-        print(_traceback() if debug else f"msabench: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("msabench: stopped.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `msabench list runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        args = parser().parse_args(arguments)
+    except SystemExit:  # --help and --version end so; errors are ours
         return 0
-    except Exception as error:  # a defect of ours or of a library: still one sentence, and how to see more
-        sentence = f"msabench: {type(error).__name__}: {redact(str(error))}\n  --debug shows where."
-        print(_traceback() if debug else sentence, file=sys.stderr)
-        return 1
+    return args.handler(args) or 0
+
+
+def _attempt(action: Callable[[], int | None], debug: bool) -> int:
+    """The action's exit code, or that of what it raises, which is told in one sentence."""
+    try:
+        return action() or 0
+    except BaseException as error:  # also what ends a program, such as a model file's sys.exit(0)
+        code, sentence = told(error)
+        if isinstance(error, OSError) and error.filename in terminal.STREAMS:
+            terminal.give_up(error.filename)
+        if sentence:
+            try:
+                print(_traceback() if debug else f"msabench: {shown.sentence(sentence)}", file=sys.stderr)
+            except (OSError, ValueError):  # nobody reads standard error: the exit code still tells
+                terminal.give_up(terminal.ERR)
+        return code
+
+
+def told(error: BaseException) -> tuple[int, str]:
+    """The exit code and the sentence for what has ended a command; "" where nobody is left to read one."""
+    match error:
+        case MsabenchError():
+            return error.exit_code, str(error)
+        case KeyboardInterrupt():
+            return 130, "stopped."
+        case BrokenPipeError(filename=terminal.OUT | terminal.ERR):  # `msabench list runs | head`
+            return 0, ""
+        case OSError():
+            cannot = "cannot be written" if error.filename in terminal.STREAMS else "cannot be read or written"
+            return 1, f"{error.filename or 'a file'} {cannot} ({error.strerror or error})."
+        case MemoryError():
+            return 1, "there is not enough memory for this."
+        case RecursionError():
+            return 1, "something that was given is nested too deeply."
+        case Exception():  # a defect of ours or of a library: still one sentence, and how to see more
+            return 1, f"{type(error).__name__}: {redact(str(error))}\n  --debug shows where."
+    name = f"{type(error).__name__}({', '.join(map(repr, error.args))})"
+    return 1, f"the command was ended by a {name} that the code of a model or of a library raised."
 
 
 def _traceback() -> str:

@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
 
-from msabench.contract import MODALITIES, Batch, Model, Output, State
-from msabench.errors import MsabenchError, UsageError
+from msabench.contract import MODALITIES, Batch, Model, State, checked_output
+from msabench.errors import ModelError, UsageError
+from msabench.honesty import check_fit, check_honesty, check_search
 from msabench.registry import Entry
-from msabench.seeds import derive
-from msabench.synthetic import Split, data_spec, pad, samples, shuffle, take, without
+from msabench.rehearsal import (
+    SEED,
+    batches,
+    build,
+    distance,
+    epoch,
+    furthest,
+    loss,
+    loss_terms,
+    predict,
+    train,
+    trained,
+)
+from msabench.synthetic import Split, pad, samples, shuffle, take, without
 from msabench.train.optim import make_optimiser
 
 if TYPE_CHECKING:
     from msabench.data.batching import Prepared
 
-SEED = 7
 TOLERANCE = 1e-4  # of float32 sums taken in another order, relative to values above 1
 EXTRA = 7  # padded steps added
 OVERFIT_SAMPLES, OVERFIT_STEPS, OVERFIT_LR, OVERFIT_SHARE = 32, 400, 3e-3, 0.3
-
-
-class ContractError(MsabenchError):
-    """A model breaks a rule of the model contract."""
 
 
 class Skipped(Exception):
@@ -42,15 +48,10 @@ def check_output(entry: Entry) -> None:
     """`prediction` is a finite float (B,), in train and in eval mode."""
     model, batch = build(entry), samples(6)
     for training in (True, False):
-        prediction = model.train(training)(batch).prediction
-        mode = "train" if training else "eval"
-        if prediction.shape != batch.label.shape or not prediction.is_floating_point():
-            raise ContractError(
-                f"the prediction in {mode} mode is {prediction.dtype} {tuple(prediction.shape)}; "
-                f"expected float ({len(batch)},), one score per sample."
-            )
+        prediction = checked_output(model.train(training)(batch), batch, training).prediction
         if not prediction.isfinite().all():
-            raise ContractError(f"the prediction in {mode} mode is not finite: {prediction.tolist()}.")
+            mode = "train" if training else "eval"
+            raise ModelError(f"the prediction in {mode} mode is not finite: {prediction.tolist()}.")
 
 
 def check_padding(entry: Entry) -> None:
@@ -58,17 +59,17 @@ def check_padding(entry: Entry) -> None:
     model, batch = trained(entry), samples(6)
     expected = predict(model, batch)
     for m in MODALITIES:
-        row, moved = _furthest(predict(model, pad(batch, EXTRA, (m,))), expected)
+        row, moved = furthest(predict(model, pad(batch, EXTRA, (m,))), expected)
         if moved > TOLERANCE:
-            raise ContractError(
+            raise ModelError(
                 f"padding changes the prediction: sample {row} moves by {moved:.2g} when {EXTRA} padded {m} steps "
                 f"are added. Let batch.{m}.mask decide what counts, in every mean, attention and recurrence."
             )
     terms = loss_terms(model, batch)
     for name, value in loss_terms(trained(entry), pad(batch, EXTRA, MODALITIES)).items():
-        moved = _distance(value, terms[name])
+        moved = distance(value, terms[name])
         if moved > TOLERANCE:
-            raise ContractError(
+            raise ModelError(
                 f"padding changes the loss term {name!r} in train mode, dropout 0: it moves by {moved:.2g} when "
                 f"{EXTRA} padded steps are added to every sequence."
             )
@@ -79,41 +80,25 @@ def check_neighbours(entry: Entry) -> None:
     model, batch = trained(entry), samples(6)
     together = predict(model, batch)
     alone = torch.cat([predict(model, take(batch, [i])) for i in range(len(batch))])
-    row, moved = _furthest(alone, together)
+    row, moved = furthest(alone, together)
     if moved > TOLERANCE:
-        raise ContractError(
+        raise ModelError(
             f"neighbours change the prediction: sample {row} alone is {moved:.2g} away from itself in a batch of "
             f"{len(batch)}. In eval mode nothing may be computed over the batch (statistics, sorting, attention)."
         )
-
-
-def check_honesty(entry: Entry) -> None:
-    """A prediction in eval mode is made without the label, and without the row number, which is another split's."""
-    model, batch = trained(entry), samples(6)
-    expected = predict(model, batch)
-    for what, changed in {
-        "label": replace(batch, label=-batch.label),
-        "index": replace(batch, index=batch.index.flip(0)),
-    }.items():
-        row, moved = _furthest(predict(model, changed), expected)
-        if moved > 0:
-            raise ContractError(
-                f"batch.{what} changes the prediction in eval mode: sample {row} moves by {moved:.2g} when it changes. "
-                "Labels and per-sample memories belong in loss() and after_batch()."
-            )
 
 
 def check_determinism(entry: Entry) -> None:
     """The same seed gives the same digits, and evaluation draws no random numbers."""
     first, second, batch = trained(entry), trained(entry), samples(6)
     if not torch.equal(predict(first, batch), predict(second, batch)):
-        raise ContractError("two trainings with one seed predict differently: draw from torch's own or State's seed.")
+        raise ModelError("two trainings with one seed predict differently: draw from torch's own or State's seed.")
     before = loss_terms(first, batch)
     for name, value in loss_terms(second, batch).items():
         if not torch.equal(value, before[name]):
-            raise ContractError(f"two trainings with one seed differ in the loss term {name!r}.")
+            raise ModelError(f"two trainings with one seed differ in the loss term {name!r}.")
     if not torch.equal(predict(first, batch, seed=1), predict(first, batch, seed=2)):
-        raise ContractError("the prediction in eval mode is random: take the mean instead of drawing a sample.")
+        raise ModelError("the prediction in eval mode is random: take the mean instead of drawing a sample.")
 
 
 def check_gradients(entry: Entry) -> None:
@@ -123,22 +108,22 @@ def check_gradients(entry: Entry) -> None:
     unused = model.unused_parameters()
     unknown = sorted(unused - trainable.keys())
     if unknown:
-        raise ContractError(f"unused_parameters() names what is not a trainable parameter: {', '.join(unknown)}.")
+        raise ModelError(f"unused_parameters() names what is not a trainable parameter: {', '.join(unknown)}.")
     if not trainable:
         return
     train(model, epochs=2)
     model.train()
     model.before_epoch(State(3, 4, SEED))
-    for step, batch in enumerate(_batches(), start=5):
-        sum(_loss(model, batch, State(3, step, SEED))[1].values(), start=torch.zeros(())).backward()
+    for step, batch in enumerate(batches(), start=5):
+        sum(loss(model, batch, State(3, step, SEED))[1].values(), start=torch.zeros(())).backward()
     missing = [n for n, p in trainable.items() if n not in unused and (p.grad is None or not p.grad.any())]
     if missing:
-        raise ContractError(
+        raise ModelError(
             f"no gradient in epoch 3 for {_list(missing)}. Use them, delete them, or name them in unused_parameters()."
         )
     bad = [n for n, p in trainable.items() if p.grad is not None and not p.grad.isfinite().all()]
     if bad:
-        raise ContractError(f"the gradient is not finite for {_list(bad)}.")
+        raise ModelError(f"the gradient is not finite for {_list(bad)}.")
 
 
 def check_groups(entry: Entry) -> None:
@@ -146,7 +131,7 @@ def check_groups(entry: Entry) -> None:
     model = build(entry)
     for number, group in enumerate(model.parameter_groups()):
         if "lr" not in group:
-            raise ContractError(f"parameter_groups(): group {number} has no 'lr'; it has {', '.join(group)}.")
+            raise ModelError(f"parameter_groups(): group {number} has no 'lr'; it has {', '.join(group)}.")
     if any(p.requires_grad for p in model.parameters()):
         make_optimiser(model)
 
@@ -157,18 +142,18 @@ def check_losses(entry: Entry) -> None:
     closed_form = model.fit(cast("Prepared", Split(batch)))
     history = [] if closed_form else train(model, epochs=3)
     for some in (batch, take(batch, batch.label.argsort()[:2].tolist())):
-        output, terms = _loss(model.train(), some, State(3, len(history) + 1, SEED))
+        output, terms = loss(model.train(), some, State(3, len(history) + 1, SEED))
         for kind, values in (("loss term", terms), ("log", model.logs(output))):
             for name, value in values.items():
                 if value.ndim != 0 or not value.isfinite():
-                    raise ContractError(
+                    raise ModelError(
                         f"the {kind} {name!r} of a batch with labels {some.label.tolist()} is {value.tolist()}; "
                         "expected a finite scalar."
                     )
         history.append(terms)
     names = [sorted(terms) for terms in history]
     if other := next((n for n in names if n != names[0]), None):
-        raise ContractError(f"the loss has other terms in other batches: {names[0]} and {other}.")
+        raise ModelError(f"the loss has other terms in other batches: {names[0]} and {other}.")
 
 
 def check_absent(entry: Entry) -> None:
@@ -182,10 +167,10 @@ def check_absent(entry: Entry) -> None:
         except UsageError:
             continue
         if not model.fit(cast("Prepared", Split(batch))):
-            sum(_loss(model.train(), batch, State(1, 1, SEED))[1].values(), start=torch.zeros(())).backward()
+            sum(loss(model.train(), batch, State(1, 1, SEED))[1].values(), start=torch.zeros(())).backward()
         bad = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
         if bad or not predict(model, batch).isfinite().all():
-            raise ContractError(f"without {m} (one zero step of width 1) not finite: {_list(bad) or 'the prediction'}.")
+            raise ModelError(f"without {m} (one zero step of width 1) not finite: {_list(bad) or 'the prediction'}.")
 
 
 def check_overfits(entry: Entry) -> None:
@@ -206,7 +191,7 @@ def check_overfits(entry: Entry) -> None:
             if steps % 10 == 0 and (error := _mae(model, batch)) < OVERFIT_SHARE * spread:
                 break
     if error >= OVERFIT_SHARE * spread:
-        raise ContractError(
+        raise ModelError(
             f"{OVERFIT_SAMPLES} samples are not learnt: after {steps} steps the MAE is {error:.2f}, the labels' own "
             f"deviation {spread:.2f}; expected below {OVERFIT_SHARE:.0%} of it."
         )
@@ -221,13 +206,13 @@ def check_saved(entry: Entry) -> None:
     try:
         loaded.load_state_dict(torch.load(file, weights_only=True))
     except RuntimeError as error:
-        raise ContractError(f"what state_dict() saved cannot be loaded into a fresh model: {error}") from error
+        raise ModelError(f"what state_dict() saved cannot be loaded into a fresh model: {error}") from error
     if not torch.equal(predict(loaded, batch), predict(model, batch)):
-        raise ContractError("a loaded model predicts differently: something it needs is not in state_dict().")
+        raise ModelError("a loaded model predicts differently: something it needs is not in state_dict().")
     expected = loss_terms(model, batch)
     for name, value in loss_terms(loaded, batch).items():
         if not torch.equal(value, expected[name]):
-            raise ContractError(
+            raise ModelError(
                 f"the loss term {name!r} is another after loading ({expected[name]:.6g}, then {value:.6g}): a resumed "
                 "run would leave its path. Keep state between batches in buffers."
             )
@@ -238,11 +223,11 @@ def check_modalities(entry: Entry) -> None:
     model, batch = trained(entry), samples(6)
     expected = predict(model, batch)
     for m in MODALITIES:
-        moved = _distance(predict(model, shuffle(batch, m)), expected)
+        moved = distance(predict(model, shuffle(batch, m)), expected)
         if m in model.modalities and moved < 1e-6:
-            raise ContractError(f"{m} is not used: shuffling it over the samples leaves every prediction as it is.")
+            raise ModelError(f"{m} is not used: shuffling it over the samples leaves every prediction as it is.")
         if m not in model.modalities and moved > 0:
-            raise ContractError(
+            raise ModelError(
                 f"{m} is used (shuffling it moves a prediction by {moved:.2g}), but `modalities` is {model.modalities}."
             )
 
@@ -254,9 +239,9 @@ def check_cuda(entry: Entry) -> None:
     device, batch = torch.device("cuda"), samples(6)
     model = trained(entry)
     expected = predict(model, batch)
-    moved = _distance(predict(model.to(device), batch.to(device)).cpu(), expected)
+    moved = distance(predict(model.to(device), batch.to(device)).cpu(), expected)
     if moved > 1e-2:  # TF32 and other kernels' sums
-        raise ContractError(f"a prediction on CUDA is {moved:.2g} away from the CPU's.")
+        raise ModelError(f"a prediction on CUDA is {moved:.2g} away from the CPU's.")
     if any(p.requires_grad for p in model.parameters()):
         epoch(model, make_optimiser(model), [batch.to(device)], 3)
 
@@ -266,6 +251,8 @@ CHECKS: dict[str, Callable[[Entry], None]] = {
     "padding": check_padding,
     "neighbours": check_neighbours,
     "honesty": check_honesty,
+    "fit": check_fit,
+    "search": check_search,
     "determinism": check_determinism,
     "gradients": check_gradients,
     "groups": check_groups,
@@ -278,100 +265,9 @@ CHECKS: dict[str, Callable[[Entry], None]] = {
 }
 
 
-def build(entry: Entry, seed: int = SEED, absent: str | None = None) -> Model:
-    """A model with its default configuration and no dropout, on the synthetic data's shapes."""
-    torch.manual_seed(derive(seed, "init"))
-    model = entry.model(_without_dropout(entry.config()), data_spec(absent))
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        elif isinstance(getattr(module, "dropout", None), float):  # nn.LSTM, nn.GRU, nn.MultiheadAttention
-            module.dropout = 0.0  # type: ignore[assignment]
-    return model
-
-
-def trained(entry: Entry) -> Model:
-    """A model after two epochs of two small batches, or after its fit: whatever state it keeps is no longer empty."""
-    model = build(entry)
-    if not model.fit(cast("Prepared", Split(samples(12)))):
-        train(model, epochs=2)
-    return model
-
-
-def train(model: Model, epochs: int) -> list[dict[str, Tensor]]:
-    """Trains on two small batches with the model's own optimiser groups; the loss terms of every batch."""
-    optimiser = make_optimiser(model)
-    return [terms for number in range(1, epochs + 1) for terms in epoch(model, optimiser, _batches(), number)]
-
-
-def epoch(
-    model: Model, optimiser: torch.optim.Optimizer, batches: Sequence[Batch], number: int
-) -> list[dict[str, Tensor]]:
-    """One epoch as the training loop runs it: hooks, a step per batch, one seed per epoch."""
-    torch.manual_seed(derive(SEED, "train", number))
-    model.train()
-    first = (number - 1) * len(batches)
-    model.before_epoch(State(number, first, SEED))
-    history = []
-    for step, batch in enumerate(batches, start=first + 1):
-        state = State(number, step, SEED)
-        output, terms = _loss(model, batch, state)
-        torch.stack(list(terms.values())).sum().backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        model.after_batch(output, batch, state)
-        history.append({name: term.detach() for name, term in terms.items()})
-    model.after_epoch(State(number, first + len(batches), SEED))
-    return history
-
-
-@torch.no_grad()
-def predict(model: Model, batch: Batch, seed: int = 0) -> Tensor:
-    """(B,) predictions in eval mode."""
-    torch.manual_seed(seed)
-    return model.eval()(batch).prediction
-
-
-@torch.no_grad()
-def loss_terms(model: Model, batch: Batch) -> dict[str, Tensor]:
-    """The loss terms of one batch of epoch 3 in train mode, with the same noise in every call."""
-    torch.manual_seed(derive(SEED, "train", 3))
-    return _loss(model.train(), batch, State(3, 5, SEED))[1]
-
-
-def _loss(model: Model, batch: Batch, state: State) -> tuple[Output, dict[str, Tensor]]:
-    output = model(batch)
-    return output, model.loss(output, batch, state)
-
-
-def _batches() -> list[Batch]:
-    """Rows 0-4 and 5-11 of the train split: odd numbers, so that the signs of an L1 loss cannot cancel."""
-    return [take(samples(12), range(5)), take(samples(12), range(5, 12))]
-
-
 def _mae(model: Model, batch: Batch) -> float:
     return float((predict(model, batch) - batch.label).abs().mean())
 
 
-def _furthest(got: Tensor, expected: Tensor) -> tuple[int, float]:
-    """The row that moved most, and by how much, relative to predictions above 1."""
-    moved = ((got - expected).abs() / expected.abs().clamp(min=1)).nan_to_num(nan=float("inf"))
-    return int(moved.argmax()), float(moved.max())
-
-
-def _distance(got: Tensor, expected: Tensor) -> float:
-    return _furthest(got.reshape(-1), expected.reshape(-1))[1]
-
-
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _without_dropout(value: Any, named: bool = False) -> Any:
-    """A configuration with 0 in every field whose name contains "dropout", and in the fields of such a field."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value,
-            **{f.name: _without_dropout(getattr(value, f.name), named or "dropout" in f.name) for f in fields(value)},
-        )
-    return 0.0 if named and isinstance(value, float) else value

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from msabench.errors import ModelError
 from msabench.seeds import derive
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Batch:
     text: Sequence
     audio: Sequence
     visual: Sequence
-    label: Tensor  # (B,) float32
-    index: Tensor  # (B,) int64, the sample's row in its split: models with a per-sample memory use it
+    label: Tensor  # (B,) float32; NaN in evaluation
+    index: Tensor  # (B,) int64, the sample's row in the train split, for a per-sample memory; -1 in evaluation
 
     def __getitem__(self, modality: str) -> Sequence:
         return getattr(self, modality)
@@ -96,7 +97,7 @@ class Output:
 class Model(nn.Module):
     """Base of all models. A subclass takes (config, data) and overrides what it needs.
 
-    In eval mode `forward` is deterministic and computes only what the prediction needs.
+    In eval mode `forward` is deterministic and computes only what the prediction needs; it is shown no label.
     """
 
     modalities: ClassVar[tuple[str, ...]] = MODALITIES  # what the prediction depends on, all of it and nothing else
@@ -140,5 +141,43 @@ class Model(nn.Module):
         return set()
 
     def fit(self, data: Prepared) -> bool:
-        """Closed-form models fit here and return True; the loop then only evaluates."""
+        """Closed-form models fit here and return True; the loop then only evaluates.
+
+        data: the train and valid splits with their labels; there is no test split in it.
+        """
         return False
+
+
+# ---- what a model answered, as the loop and the checks take it
+
+
+def checked_output(output: Any, batch: Batch, training: bool) -> Output:
+    """What `forward` returned. Raises ModelError unless that is an Output of one float per sample: nothing is
+    broadcast."""
+    mode = "train" if training else "eval"
+    if not isinstance(output, Output) or not isinstance(output.extra, dict):
+        raise ModelError(f"forward in {mode} mode returns {_described(output)}; expected Output(prediction, extra).")
+    if not (isinstance(output.prediction, Tensor) and output.prediction.is_floating_point()) or (
+        output.prediction.shape != (len(batch),)
+    ):
+        raise ModelError(
+            f"the prediction in {mode} mode is {_described(output.prediction)}; "
+            f"expected float ({len(batch)},), one score per sample."
+        )
+    return output
+
+
+def checked_scalars(values: Any, kind: str, at_least: int = 0) -> dict[str, Tensor]:
+    """What `loss` or `logs` returned. Raises ModelError unless that is scalar tensors by name, and as many."""
+    if not isinstance(values, dict) or len(values) < at_least:
+        raise ModelError(f"the {kind}s are {_described(values)}; expected a dict of scalars by name.")
+    for name, value in values.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor) and value.ndim == 0):
+            raise ModelError(f"the {kind} {name!r} is {_described(value)}; expected a finite scalar.")
+    return values
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return "empty" if isinstance(value, dict) and not value else type(value).__name__

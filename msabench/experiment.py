@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from msabench import checkpoints, provenance
 from msabench.checkpoints import BEST, KEPT, LAST, LOCK, OWNER
 from msabench.config import RunConfig
-from msabench.errors import RunTaken, StoreError
+from msabench.errors import ModelError, RunTaken, StoreError
 from msabench.lease import UNFINISHED, busy, completed, only_here, take_over
 from msabench.store.protocol import RunRecord, RunStore
 from msabench.store.recorder import RunRecorder
@@ -258,6 +258,8 @@ def _run(config: RunConfig, recorder: RunRecorder, body: Callable[[], dict[str, 
             raise
         _raise_unstored(recorder)
         return Outcome("interrupted", recorder.run_id, key)
+    except ModelError as error:
+        raise ModelError(f"{error}\n  All that led there:  python -m msabench show {recorder.run_id}") from error
     except Exception as error:
         if recorder.begun:
             error.add_note(f"stored as run {recorder.run_id}: python -m msabench show {recorder.run_id}")

@@ -6,14 +6,14 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from msabench.errors import MsabenchError, UsageError, closest
+from msabench.errors import UsageError, closest
+from msabench.faults import place, what
 
 if TYPE_CHECKING:
     from msabench.config import TrainConfig
@@ -35,10 +35,17 @@ _entries: dict[str, Entry] = {}
 def register(name: str, config: type[TrainConfig]) -> Callable[[T], T]:
     """Class decorator: makes a model known to `msabench run NAME` and to the contract tests.
 
-    Raises UsageError for a name that another module's model has.
+    Raises UsageError for a name that another module's model has, and for what is no Model or no TrainConfig.
     """
+    from msabench.config import TrainConfig
+    from msabench.contract import Model
 
     def add(model: T) -> T:
+        for given, base, home in ((model, Model, "contract"), (config, TrainConfig, "config")):
+            if not (isinstance(given, type) and issubclass(given, base)):
+                expected = f"msabench.{home}.{base.__name__}"
+                raise UsageError(f"@register({name!r}, …): {given!r} is no subclass of {expected}.")
+        config()  # a setting without a default is said where it stands, not when a run begins
         other = _entries.get(name)
         if other is not None and other.model.__module__ != model.__module__:
             raise UsageError(f"the name {name!r} is taken: {other.model.__module__} registers it. Choose another.")
@@ -102,13 +109,13 @@ def get(name: str) -> Entry:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turns what importing a file raises into a UsageError that names it, or the neighbour at fault, and the line."""
+    """Turns what importing a file raises, `sys.exit()` included, into a UsageError that names it, or the neighbour at
+    fault, and the line."""
     try:
         yield
-    except Exception as error:
-        places = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
-        if isinstance(error, SyntaxError) and error.filename:
-            places.append((Path(error.filename), error.lineno))
-        file, line = [place for place in [(path, None), *places] if place[0].parent == path.parent][-1]
-        what = str(error) if isinstance(error, MsabenchError) else f"{type(error).__name__}: {error}"
-        raise UsageError(f"{file}{f', line {line}' if line else ''}: cannot be imported.\n  {what}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        file, line = place(error, {path.parent}) or (path, None)
+        at = f"{file}{f', line {line}' if line else ''}"
+        raise UsageError(f"{at}: cannot be imported.\n  {what(error)}") from error

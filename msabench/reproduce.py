@@ -20,6 +20,7 @@ from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError
 from msabench.experiment import differing, execute
 from msabench.runner import resolve_device
+from msabench.shown import printable
 from msabench.store import documents, predictions
 from msabench.store.protocol import RunRecord, RunStore, flat
 from msabench.train.loop import train
@@ -142,7 +143,10 @@ def reproduce(
 def _prepared(
     original: RunRecord, config: RunConfig, data_dir: Path | None, *, anyway: bool, progress: bool
 ) -> tuple[Prepared, list[str]]:
-    """The run's data, and what differs of it. Raises DataError when something does, unless `anyway`."""
+    """The run's data, and what differs of it. Raises DataError when something does, unless `anyway`.
+
+    What was loaded, where the test split's labels lie open, does not outlive this call.
+    """
     dataset = _dataset(original, config.data.alignment, data_dir)
     other = []
     if original.data.get("fingerprint") != dataset.fingerprint:
@@ -267,4 +271,4 @@ def _note(store: RunStore, found: Reproduction) -> None:
 
 
 def _indent(lines: Iterable[str]) -> list[str]:
-    return [f"    {line}" for line in lines]
+    return [f"    {printable(line, keep='')}" for line in lines]

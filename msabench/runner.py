@@ -12,8 +12,9 @@ from tabulate import tabulate
 
 from msabench import config as configuration
 from msabench import registry
+from msabench.config import RunConfig
 from msabench.data import load
-from msabench.data.batching import prepare
+from msabench.data.batching import Prepared, prepare
 from msabench.data.find import card
 from msabench.errors import DataError, MsabenchError, StoreError, UsageError
 from msabench.experiment import Outcome, execute
@@ -54,10 +55,7 @@ def run(
     overrides = list(overrides)
     first = configuration.build(model, dataset, seed=seeds[0], preset=preset, overrides=overrides)
     target = resolve_device(device)
-    content = load(dataset, data_dir, alignment=first.data.alignment, allow_sim=allow_sim, say=log.warning)
-    for note in content.notes:
-        log.info("data: %s", note)
-    data = prepare(content, first.data, standardise=first.hparams.standardise, progress=progress)
+    data = _prepared(dataset, first, data_dir, allow_sim=allow_sim, progress=progress)
     if data.encoder_source:
         log.info("%s", data.encoder_source)
     store = open_store(store_url, results_dir)
@@ -102,6 +100,17 @@ def run(
         seed, first_error = next(iter(failed.items()))
         raise MsabenchError(f"{len(failed)} of {len(seeds)} seeds failed. Seed {seed}: {first_error}") from first_error
     return 0
+
+
+def _prepared(dataset: str, config: RunConfig, data_dir: Path | None, *, allow_sim: bool, progress: bool) -> Prepared:
+    """The data as a run reads it. What was loaded, where the test split's labels lie open, does not outlive this call.
+
+    Raises what `load` and `prepare` raise.
+    """
+    content = load(dataset, data_dir, alignment=config.data.alignment, allow_sim=allow_sim, say=log.warning)
+    for note in content.notes:
+        log.info("data: %s", note)
+    return prepare(content, config.data, standardise=config.hparams.standardise, progress=progress)
 
 
 def resolve_device(name: str) -> torch.device:

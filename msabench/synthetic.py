@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Rows
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from msabench.contract import MODALITIES, Batch, DataSpec, Sequence
+from msabench.data import schema
 from msabench.text.encoders import GivenFeatures
 
 WIDTHS = {"text": 16, "audio": 5, "visual": 7}
 STEPS = {"text": 8, "audio": 6, "visual": 10}
 N_TRAIN, N_TOKENS, LEVELS = 32, 12, 8
+N_TEST = 11  # no width and no length is: what has 11 numbers is the labels of the test split
 JUNK = 1e3  # what stands in padded steps: far from anything real
 CLS, PAD = 0, N_TOKENS - 1
 
@@ -73,6 +76,22 @@ def samples(n: int, shortest: int = 1) -> Batch:
     return take(Batch(**sequences, label=label, index=torch.arange(N_TRAIN)), range(n))
 
 
+def dataset(test_labels: np.ndarray) -> schema.Dataset:
+    """The same samples as three splits, text as token ids in the place of features; test_labels: (11,) float32."""
+    whole, splits = samples(N_TRAIN), {}
+    for name, rows in {"train": range(12), "valid": range(12, 19), "test": range(19, 19 + N_TEST)}.items():
+        part = take(whole, rows)
+        splits[name] = schema.Split(
+            ids=[f"{name}$_${row}" for row in rows],
+            text=[""] * len(rows),
+            labels=test_labels if name == "test" else part.label.numpy(),
+            audio=_ragged(part.audio),
+            visual=_ragged(part.visual),
+            text_features=_ragged(part.text),
+        )
+    return schema.Dataset("synthetic", splits, fingerprint="", source=__name__)
+
+
 def replace(batch: Batch, sequences: Mapping[str, Sequence]) -> Batch:
     """The same samples with other sequences in the place of some modalities."""
     kept = {m: batch[m] for m in MODALITIES}
@@ -112,6 +131,11 @@ class Split:
     def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         for rows in torch.arange(len(self.batch)).split(batch_size):
             yield take(self.batch, rows.tolist())
+
+
+def _ragged(sequence: Sequence) -> schema.Ragged:
+    values = sequence.values[sequence.mask].numpy()
+    return schema.Ragged(values, np.append(0, sequence.lengths.cumsum(0).numpy()))
 
 
 def _pad(sequence: Sequence, extra: int) -> Sequence:

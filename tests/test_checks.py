@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cheating import CHEATS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +15,7 @@ from msabench import checks, registry, synthetic
 from msabench.checks import CHECKS
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
-from msabench.errors import MsabenchError, UsageError
+from msabench.errors import ModelError, MsabenchError, UsageError
 from msabench.registry import Entry
 from msabench.text.encoders import GivenFeatures
 
@@ -213,6 +214,24 @@ def test_a_broken_model_is_caught_with_a_reason(model: type[Model]) -> None:
         CHECKS[name](entry(model))
 
 
+NAMED = {
+    "label": ("honesty", r"batch\.label changes the prediction in eval mode"),
+    "label unless NaN": ("honesty", r"batch\.label changes the prediction in eval mode"),
+    "test batches": ("fit", r"fit\(\) asks for the 'test' split"),
+    "test split": ("fit", r"fit\(\) asks for the 'test' split"),
+    "live objects": ("search", r"sample \d+ moves by .* search through no live objects"),
+    "live objects while training": ("search", r"sample \d+ moves by .* search through no live objects"),
+    "memory by index": ("honesty", r"batch\.index changes the prediction in eval mode"),
+}
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_each_way_of_cheating_is_named(cheat: str) -> None:
+    name, reason = NAMED[cheat]
+    with pytest.raises(ModelError, match=reason):
+        CHECKS[name](CHEATS[cheat])
+
+
 def test_a_file_dropped_into_models_is_under_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dropped_in.py").write_text(
         "from msabench.config import TrainConfig\nfrom msabench.contract import Model\n"
@@ -227,7 +246,7 @@ def test_a_file_dropped_into_models_is_under_test(tmp_path: Path, monkeypatch: p
 
 
 def test_each_check_has_a_model_that_it_catches() -> None:
-    assert {name for name, _ in BROKEN.values()} == set(CHECKS) - {"cuda"}
+    assert {name for name, _ in (BROKEN | NAMED).values()} == set(CHECKS) - {"cuda"}
 
 
 def test_nothing_but_padding_differs_in_a_padded_batch() -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 
+import msabench.checkpoints
 from msabench import registry
 from msabench.config import RunConfig, TrainConfig
 from msabench.errors import MsabenchError, StoreError
@@ -396,6 +397,49 @@ def test_a_completed_run_keeps_its_weights_until_the_run_that_overwrites_it_is_d
     assert (last.run_id, store.load(2).status) == (4, "OVERWRITTEN")
     assert {path.name for path in checkpoints(store, done).glob("*.pt")} == {"best.pt"}
     assert (checkpoints(store, done) / "best.pt").read_text() == "the last's"
+
+
+def test_a_process_that_is_killed_while_it_clears_a_folder_leaves_nothing_to_go_on_from(
+    store: SqliteRunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(store, Training(lambda epoch: "stop"))
+    (checkpoints(store, first) / "best.pt").write_text("weights")
+    remove, removed = msabench.checkpoints.remove, []
+
+    def killed(path: Path, results: Path) -> None:
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(path.name)
+        remove(path, results)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(msabench.checkpoints, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(store, Training())
+    assert removed == ["run"]
+    again = run(store, training := Training(), resume=True)
+    assert (again.status, training.epochs) == ("completed", [1, 2, 3]), "there may be no best.pt any more"
+
+
+@pytest.mark.parametrize("linked", ["", "best.pt", "last.pt", "lock", "run", ".last.pt.x1"])
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_run_neither_trains_into_a_link_nor_removes_through_one(
+    store: SqliteRunStore, tmp_path: Path, linked: str, options: dict[str, bool]
+) -> None:
+    first = run(store, Training(lambda epoch: None if "overwrite" in options else "stop"))
+    link = checkpoints(store, first) / linked
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "best.pt").write_text("mine")
+    if link.is_dir():
+        link.rename(tmp_path / "moved")
+    link.unlink(missing_ok=True)
+    link.symlink_to(victim / "best.pt" if linked else victim)
+    training = Training()
+    with pytest.raises(StoreError, match=r"is a symbolic link.* Remove the link, or give another folder"):
+        run(store, training, **options)
+    assert (training.epochs, link.is_symlink(), len(store.find())) == ([], True, 1)
+    assert [path.read_text() for path in victim.iterdir()] == ["mine"]
 
 
 def checkpoints(store: SqliteRunStore, outcome: Outcome) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msabench.cli.options import to_path
 
 if TYPE_CHECKING:
     from msabench.registry import Entry
@@ -18,7 +19,9 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="check a model file of your own: padding, gradients, determinism, …",
         description="Runs the model contract's checks on every model that FILE registers. They need no data.",
     )
-    command.add_argument("file", metavar="FILE", type=Path, help="a Python file with @register (docs/add_a_model.md)")
+    command.add_argument(
+        "file", metavar="FILE", type=to_path, help="a Python file with @register (docs/add_a_model.md)"
+    )
     command.set_defaults(handler=run)
 
 
@@ -48,15 +51,15 @@ def outcome(function: Callable[[Entry], None], entry: Entry, file: Path) -> tupl
     """✓ and what was checked, ✗ and what is wrong, or – and why it could not be checked."""
     from msabench.checks import Skipped
     from msabench.errors import MsabenchError
+    from msabench.faults import place, what
 
     try:
         function(entry)
     except Skipped as reason:
         return "–", f"skipped: {reason}"
-    except MsabenchError as error:
-        return "✗", str(error)
-    except Exception as error:  # whatever a user's model raises is a finding
-        own = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.resolve()]
-        where = f" ({file.name}, line {own[-1]})" if own else ""
-        return "✗", f"{type(error).__name__}: {error}{where}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's model raises is a finding, sys.exit() too
+        at = None if isinstance(error, MsabenchError) else place(error, {file.resolve().parent})
+        return "✗", what(error) + (f" ({at[0].name}, line {at[1]})" if at else "")
     return "✓", (function.__doc__ or "").strip().partition("\n")[0]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from msabench.cli.options import add_data_dir
+from msabench.cli.options import add_data_dir, to_path
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -28,7 +27,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
     simulate_ = actions.add_parser("simulate", help="write a simulated twin as a pickle in MMSA's layout")
     simulate_.add_argument("name", metavar="NAME", help="mosi-sim or mosei-sim")
-    simulate_.add_argument("out_dir", metavar="OUT_DIR", type=Path)
+    simulate_.add_argument("out_dir", metavar="OUT_DIR", type=to_path)
     simulate_.add_argument("--defects", action="store_true", help="with what is wrong in real files")
     simulate_.add_argument("--seed", type=int, default=0)
     simulate_.set_defaults(handler=simulate)
@@ -38,9 +37,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     list_parser.set_defaults(handler=list_)
 
     convert_ = actions.add_parser("convert", help="rewrite a pickle of foreign classes as plain data")
-    convert_.add_argument("file", metavar="FILE", type=Path)
+    convert_.add_argument("file", metavar="FILE", type=to_path)
     convert_.add_argument("--trust", action="store_true", help="run whatever the file asks for: you know its maker")
-    convert_.add_argument("-o", "--output", metavar="FILE", type=Path, help="(FILE with .clean before its suffix)")
+    convert_.add_argument("-o", "--output", metavar="FILE", type=to_path, help="(FILE with .clean before its suffix)")
     convert_.set_defaults(handler=convert)
 
 
@@ -115,10 +114,17 @@ def list_(args: argparse.Namespace) -> int:
 
 def convert(args: argparse.Namespace) -> int:
     from msabench.data import convert as converting
-    from msabench.data import unpickle
+    from msabench.data import files, unpickle
     from msabench.errors import UsageError
 
+    files.check_file(args.file)
     target = args.output or args.file.with_suffix(f".clean{args.file.suffix}")
+    if files.kind(target) == "a folder":
+        raise UsageError(
+            f"{target} is a folder. Give the name of the file to be written:  -o {target / args.file.name}"
+        )
+    if files.kind(target) and target.samefile(args.file):
+        raise UsageError(f"{target} is the file to be converted. Give another name:  -o FILE")
     if not args.trust:
         unpickle.read(args.file)  # says what it refuses, and how to go on
         raise UsageError(f"{args.file} is plain data already: nothing to convert. (--trust rewrites it all the same.)")

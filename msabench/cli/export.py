@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from msabench.cli.options import add_store, chosen, parse_runs
+from msabench.cli.options import add_store, chosen, parse_runs, to_path
 from msabench.errors import UsageError
 
 EXPORT_HELP = """\
@@ -37,15 +37,15 @@ def register(commands: argparse._SubParsersAction) -> None:
         "export", help="write runs as folders of readable files", epilog=EXPORT_HELP, formatter_class=raw
     )
     out.add_argument("runs", metavar="RUN", nargs="+", help="numbers and ranges: 7 or 1-5")
-    out.add_argument("folder", metavar="DIR", type=Path, help="where the runs' folders go; made when absent")
+    out.add_argument("folder", metavar="DIR", type=to_path, help="where the runs' folders go; made when absent")
     out.add_argument("--weights", action="store_true", help="also the trained weights (best.pt)")
     add_store(out)
     out.set_defaults(handler=export)
     back = commands.add_parser(
         "import", help="read exported runs into the store", epilog=IMPORT_HELP, formatter_class=raw
     )
-    back.add_argument("folder", metavar="DIR", type=Path, help="an exported run, or a folder of them")
-    back.add_argument("--results", metavar="DIR", type=Path, default=Path("results"), help="the store (./results)")
+    back.add_argument("folder", metavar="DIR", type=to_path, help="an exported run, or a folder of them")
+    back.add_argument("--results", metavar="DIR", type=to_path, default=Path("results"), help="the store (./results)")
     back.set_defaults(handler=import_)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from msabench.cli.options import add_store, confirm, megabytes
+from msabench.shown import printable
 
 EXAMPLES = """\
 examples:
@@ -37,7 +38,6 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from msabench import upkeep
-    from msabench.shown import printable
     from msabench.store import is_mongo, open_local, open_store
 
     place = None if args.store and is_mongo(args.store) else args.store  # what takes room here is the local store
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         for line in upkeep.left_alone(store, args.results):
             print(printable(line))
         for spare in found:
-            print(f"{megabytes(spare.size):>12}  {spare.path}  ({spare.why})")
+            print(f"{megabytes(spare.size):>12}  {printable(spare.path, keep='')}  ({spare.why})")
         checkpoints, inside = sum(spare.size for spare in found), upkeep.spare_space(store)
         print(f"{megabytes(checkpoints)} of checkpoints and {megabytes(inside)} in {store.url} can go.")
         if args.dry_run or not checkpoints + inside:

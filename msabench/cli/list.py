@@ -12,9 +12,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from msabench.cli.options import add_data_dir, add_store
-from msabench.cli.show import duration, when
+from msabench.cli.options import LARGEST_RUN, add_data_dir, add_store, number
+from msabench.cli.show import WIDEST, duration, when
 from msabench.errors import UsageError
+from msabench.shown import short
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord
@@ -52,7 +53,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     runs.add_argument("filters", metavar="CONDITION", nargs="*", help="see below")
-    runs.add_argument("--limit", metavar="N", type=int, help="only the newest N")
+    runs.add_argument("--limit", metavar="N", help="only the newest N")
     runs.add_argument("--json", action="store_true", help="one JSON object a line, with config, result and environment")
     add_store(runs)
     runs.set_defaults(handler=list_runs)
@@ -74,19 +75,20 @@ def list_datasets(args: argparse.Namespace) -> int:
 def list_runs(args: argparse.Namespace) -> int:
     from msabench.store import open_store, query
 
-    if args.limit is not None and args.limit < 1:
-        raise UsageError(f"--limit {args.limit}: expected a whole number from 1.")
+    limit = LARGEST_RUN if args.limit is None else number(args.limit)
+    if not limit:
+        raise UsageError(f"--limit {short(args.limit)}: expected a whole number from 1.")
     conditions = query.parse(args.filters)
     store = open_store(args.store, args.results, read=True)
     try:
-        runs = query.find(store, conditions)[-(args.limit or 0) :]
+        runs = query.find(store, conditions)[-limit:]
         if args.json:
             for run in runs:
-                print(json.dumps(_plain(asdict(run)), ensure_ascii=False, default=str))
+                print(json.dumps(_plain(asdict(run)), default=str))
         elif runs:
             print(table(runs, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
         elif conditions:
-            print(f"no runs in {store.url} with {' '.join(args.filters)}.{query.hint(store, conditions)}")
+            print(f"no runs in {store.url} with {' '.join(map(short, args.filters))}.{query.hint(store, conditions)}")
         else:
             print(f"No runs yet in {store.url}. Make one:  python -m msabench run mcer mosi")
     finally:
@@ -115,11 +117,11 @@ def _row(run: RunRecord) -> dict[str, str]:
     return {
         "run": str(run.id),
         "status": run.status,
-        "model": run.model + (" (again)" if run.reproduces else ""),
-        "dataset": run.dataset,
+        "model": short(run.model, WIDEST) + (" (again)" if run.reproduces else ""),
+        "dataset": short(run.dataset, WIDEST),
         "seed": str(run.seed),
         "test MAE": "–" if mae is None else f"{mae:.4f}",
-        "epochs": str(result.get("epochs", "–")),
+        "epochs": short(result.get("epochs", "–"), WIDEST),
         "started": when(run.started)[: len("2026-11-01 18:00")],
         "duration": duration(run),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -10,15 +11,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msabench.errors import UsageError
+from msabench.shown import short
 from msabench.store import redact
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
 
+LARGEST_RUN = 2**63 - 1  # what SQLite numbers rows with
+LARGEST_SEED = 2**32 - 1  # numpy's and Sacred's
+MOST_SEEDS = 10_000
+
+
+def to_path(text: str) -> Path:
+    """A path as typed. Raises ArgumentTypeError, which names the option, for what the system takes for none."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty.")
+    try:
+        os.lstat(os.path.expanduser(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} has a NUL character, which no path has.") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(f"a path of {len(text):,} characters is too long: {short(text)}") from None
+    return Path(text)
+
 
 def store_address(text: str) -> str:
     """An address as typed; one with *** for its password, as msabench shows it, is $MSABENCH_STORE's."""
     given = os.environ.get("MSABENCH_STORE", "")
+    if "://" not in text:
+        to_path(text)
     return given if redact(given) == text else text
 
 
@@ -27,16 +49,22 @@ def add_store(command: argparse.ArgumentParser) -> None:
         "--store",
         metavar="URI",
         type=store_address,
-        default=os.environ.get("MSABENCH_STORE"),
+        default=os.environ.get("MSABENCH_STORE") or None,
         help="also mongodb://…; $MSABENCH_STORE keeps its password out of the shell's history",
     )
     command.add_argument(
-        "--results", metavar="DIR", type=Path, default=Path("results"), help="run store and checkpoints (./results)"
+        "--results",
+        metavar="DIR",
+        type=to_path,
+        default=Path("results"),
+        help="run store and checkpoints (./results)",
     )
 
 
 def add_data_dir(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data-dir", metavar="DIR", type=Path, help="where the pickles are ($MSABENCH_DATA, ./data)")
+    command.add_argument(
+        "--data-dir", metavar="DIR", type=to_path, help="where the pickles are ($MSABENCH_DATA, ./data)"
+    )
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -46,11 +74,31 @@ def parse_seeds(text: str) -> list[int]:
     """
     seeds: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
-            raise UsageError(f"--seeds {text!r}: expected numbers or ranges, e.g. 0-4 or 1,2,7")
-        seeds += range(int(first), int(last or first) + 1)
+        found = _range(part.strip(), LARGEST_SEED)
+        if found is None:
+            raise UsageError(
+                f"--seeds {short(text)!r}: expected numbers or ranges up to {LARGEST_SEED}, e.g. 0-4 or 1,2,7"
+            )
+        if len(seeds) + len(found) > MOST_SEEDS:
+            raise UsageError(f"--seeds {short(text)!r}: more than {MOST_SEEDS:,} seeds. Run them in several commands.")
+        seeds += found
     return list(dict.fromkeys(seeds))
+
+
+def number(text: str, largest: int = LARGEST_RUN) -> int | None:
+    """A whole number from 0 to `largest` in ASCII digits; None for any other text, of whatever length.
+
+    >>> number("12"), number("-1"), number("9" * 5000)
+    (12, None, None)
+    """
+    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(largest))
+    return int(text) if digits and int(text) <= largest else None
+
+
+def _range(text: str, largest: int) -> range | None:
+    first, dash, last = text.partition("-")
+    low, high = number(first, largest), number(last if dash else first, largest)
+    return None if low is None or high is None or high < low else range(low, high + 1)
 
 
 def parse_runs(words: Sequence[str], example: str) -> list[range]:
@@ -60,10 +108,10 @@ def parse_runs(words: Sequence[str], example: str) -> list[range]:
     """
     ranges = []
     for word in words:
-        first, dash, last = word.partition("-")
-        if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
-            raise UsageError(f"{word}: expected a run's number or a range, as in  {example}")
-        ranges.append(range(int(first), int(last or first) + 1))
+        found = _range(word, LARGEST_RUN)
+        if found is None:
+            raise UsageError(f"{short(word)}: expected a run's number or a range, as in  {example}")
+        ranges.append(found)
     return ranges
 
 
@@ -81,11 +129,11 @@ def confirm(question: str, *, yes: bool) -> bool:
     """Whether the user agrees. Raises UsageError where nobody can be asked; `yes`: --yes has answered already."""
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("nothing was removed: there is no terminal to ask on. Add --yes.")
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
+    except (EOFError, OSError):  # the terminal was closed before the answer came
         return False
 
 

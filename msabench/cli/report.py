@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msabench.cli.options import add_store
+from msabench.cli.options import add_store, to_path
 from msabench.errors import MsabenchError, UsageError, closest
+from msabench.shown import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,7 +41,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--dataset", metavar="NAME", nargs="+", help="only these datasets")
     command.add_argument("--model", metavar="NAME", nargs="+", help="only these models")
     command.add_argument("--format", choices=FORMATS, default="all", help="files to write; text: none (default all)")
-    command.add_argument("--out", metavar="DIR", type=Path, default=Path("reports"), help="where to (./reports)")
+    command.add_argument("--out", metavar="DIR", type=to_path, default=Path("reports"), help="where to (./reports)")
     command.add_argument(
         "--published",
         action=argparse.BooleanOptionalAction,
@@ -94,9 +95,8 @@ def _chosen(records: list[RunRecord], field: str, names: list[str] | None) -> li
     known = sorted({getattr(record, field) for record in records})
     for name in names or ():
         if name not in known:
-            raise UsageError(
-                f"no run of {field} {name!r}.{closest(name, known)}  There are runs of {', '.join(known)}."
-            )
+            there = ", ".join(map(short, known))
+            raise UsageError(f"no run of {field} {name!r}.{closest(name, known)}  There are runs of {there}.")
     return [record for record in records if not names or getattr(record, field) in names]
 
 

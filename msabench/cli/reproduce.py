@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from msabench.cli.options import add_data_dir, add_store
+from msabench.cli.options import add_data_dir, add_store, number, to_path
+from msabench.errors import UsageError
+from msabench.shown import short
 
 EXAMPLES = """\
 examples:
@@ -29,8 +30,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("run", metavar="RUN", type=int, help="its number (msabench list runs status=completed)")
-    command.add_argument("--model-path", metavar="FILE", type=Path, help="the file that registers its model")
+    command.add_argument("run", metavar="RUN", help="its number (msabench list runs status=completed)")
+    command.add_argument("--model-path", metavar="FILE", type=to_path, help="the file that registers its model")
     add_data_dir(command)
     command.add_argument("--text-encoder", metavar="NAME", help="where its text encoder is now")
     command.add_argument("--device", metavar="D", help="cpu or cuda (default the run's)")
@@ -47,17 +48,20 @@ def run(args: argparse.Namespace) -> int:
     from msabench.reproduce import reproduce
     from msabench.store import open_store
 
+    run_id = number(args.run)
+    if run_id is None:
+        raise UsageError(f"reproduce {short(args.run)}: expected a run's number, e.g.  reproduce 7")
     log_to_stdout()
     if args.model_path is not None:
         registry.load_file(args.model_path)
     origin = open_store(args.store, args.results, read=True)
     try:
-        origin.load(args.run)  # raises before a store is made where there is none
+        origin.load(run_id)  # raises before a store is made where there is none
         store = open_store(args.store, args.results)
         try:
             found = reproduce(
                 origin,
-                args.run,
+                run_id,
                 store=store,
                 results_dir=args.results,
                 data_dir=args.data_dir,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_store, chosen, confirm, megabytes, parse_runs
-from msabench.cli.show import when
+from msabench.cli.show import title, when
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(run: RunRecord) -> str:
-    return f"run {run.id}: {run.model} on {run.dataset}, seed {run.seed}, {run.status}, {when(run.started)}"
+    return f"{title(run)}, {when(run.started)}"
 
 
 def _count(runs: Sequence[RunRecord]) -> str:

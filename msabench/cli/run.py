@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from pathlib import Path
 
-from msabench.cli.options import add_data_dir, add_store, parse_seeds
+from msabench.cli.options import add_data_dir, add_store, parse_seeds, to_path
 
 EXAMPLES = """\
 examples:
@@ -30,7 +29,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("model", metavar="MODEL", help="see: msabench list models")
     command.add_argument("dataset", metavar="DATASET", help="mosi, mosei, mosi-sim, … (msabench list datasets)")
-    command.add_argument("--model-path", metavar="FILE", type=Path, help="a file of your own that registers MODEL")
+    command.add_argument("--model-path", metavar="FILE", type=to_path, help="a file of your own that registers MODEL")
     command.add_argument("--seeds", metavar="S", default="0", help="e.g. 0-4 or 1,2,7 (default 0)")
     command.add_argument("--preset", metavar="NAME", default="paper", help="published hyper-parameters (default paper)")
     command.add_argument(

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msabench.cli.options import add_store
+from msabench.cli.options import add_store, number
 from msabench.errors import UsageError
+from msabench.shown import printable, short
 from msabench.store.protocol import flat
+from msabench.terminal import OUT, naming
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
@@ -26,6 +28,7 @@ examples:
   python -m msabench show 7 --artifact predictions.csv > predictions.csv
   python -m msabench show model mcer                      a model: paper, settings, published results
 """
+WIDEST = 40  # of the names in a section: a longer one stands beside its value alone
 LONG = 10  # a list of more values is shown by its first three
 
 
@@ -49,13 +52,13 @@ def show(args: argparse.Namespace) -> int:
     if what[0] == "model" and len(what) == 2:
         from msabench import catalogue
 
-        print("\n".join(catalogue.describe(what[1])))
+        _print(catalogue.describe(what[1]))
         return 0
-    if len(what) != 1 or not what[0].isdecimal():
-        raise UsageError(
-            f"show {' '.join(what)}: expected a run's number or  model NAME, e.g.  show 7  or  show model mcer"
-        )
-    return run(args, int(what[0]))
+    run_id = number(what[0]) if len(what) == 1 else None
+    if run_id is None:
+        words = " ".join(map(short, what))
+        raise UsageError(f"show {words}: expected a run's number or  model NAME, e.g.  show 7  or  show model mcer")
+    return run(args, run_id)
 
 
 def run(args: argparse.Namespace, run_id: int) -> int:
@@ -63,15 +66,29 @@ def run(args: argparse.Namespace, run_id: int) -> int:
 
     store = open_store(args.store, args.results, read=True)
     try:
-        if args.artifact:
-            sys.stdout.buffer.write(store.artifact(run_id, args.artifact))
+        if args.artifact is not None:
+            _write(store.artifact(run_id, args.artifact))
+        elif args.log:
+            print(store.document(run_id)["captured_out"])
         else:
-            print(
-                store.document(run_id)["captured_out"] if args.log else "\n".join(describe(store, run_id, args.results))
-            )
+            _print(describe(store, run_id, args.results))
     finally:
         store.close()
     return 0
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Each on one line, whatever the run says of itself."""
+    print("\n".join(printable(line, keep="\t") for line in lines))
+
+
+def _write(content: bytes) -> None:
+    """Byte by byte for a file or another program; for a terminal as text."""
+    if sys.stdout.isatty():
+        print(content.decode(errors="backslashreplace"))
+    else:
+        with naming(OUT):
+            sys.stdout.buffer.write(content)
 
 
 def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
@@ -85,8 +102,8 @@ def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
         return
     document = store.document(run_id)
     environment, curves = run.environment, store.metrics(run_id)
-    yield f"run {run.id}: {run.model} on {run.dataset}, seed {run.seed}, {run.status}"
-    yield f"  {when(run.started)}, {duration(run)}   key {run.key}   uuid {run.uuid}"
+    yield title(run)
+    yield f"  {when(run.started)}, {duration(run)}   key {short(run.key)}   uuid {short(run.uuid)}"
     if run.status == "FAILED" and run.fail_trace:
         yield from ("", "why it failed", *_indent("".join(run.fail_trace).rstrip().splitlines()))
     if run.status == "INTERRUPTED":
@@ -140,7 +157,8 @@ def _curve(points: list[tuple[int, float]]) -> str:
 
 def _section(title: str, values: Mapping[str, Any]) -> Iterator[str]:
     if values:
-        width = max(map(len, values))
+        values = {short(name): value for name, value in values.items()}
+        width = min(max(map(len, values)), WIDEST)
         yield from ("", title, *(f"  {name:<{width}}  {_plain(value)}".rstrip() for name, value in values.items()))
 
 
@@ -153,11 +171,15 @@ def _plain(value: Any) -> str:
         if len(value) > LONG:
             return f"{len(value)} values: {_plain(value[:3])}, …"
         return ", ".join(map(_plain, value))
-    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else short(value, 2000)
 
 
 def _indent(lines: Iterable[str]) -> list[str]:
     return [f"  {line}" for line in lines]
+
+
+def title(run: RunRecord) -> str:
+    return f"run {run.id}: {short(run.model)} on {short(run.dataset)}, seed {run.seed}, {run.status}"
 
 
 def when(time: datetime | None) -> str:

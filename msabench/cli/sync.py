@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from msabench.cli.options import store_address
+from msabench.cli.options import store_address, to_path
 
 EXAMPLES = """\
 examples:
@@ -27,7 +27,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("uri", metavar="URI", type=store_address, help="mongodb://user:password@host/database")
     command.add_argument("--pull", action="store_true", help="bring its runs into the local store")
-    command.add_argument("--results", metavar="DIR", type=Path, default=Path("results"), help="the local store")
+    command.add_argument("--results", metavar="DIR", type=to_path, default=Path("results"), help="the local store")
     command.set_defaults(handler=run)
 
 

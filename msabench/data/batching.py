@@ -17,11 +17,13 @@ from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch, DataSpec
 from msabench.data.collate import Scale, pad
 from msabench.data.schema import SPLITS, Dataset, Ragged, Split
-from msabench.errors import DataError, UsageError, closest
+from msabench.data.sealed import Sealed
+from msabench.errors import DataError, ModelError, UsageError, closest
 from msabench.text.encoders import (
     EncoderSource,
     GivenFeatures,
     TextEncoder,
+    check_ids,
     frozen_features,
     reads_bert_uncased_ids,
     resolve,
@@ -38,7 +40,7 @@ CHUNK = 4
 class PreparedSplit:
     ids: list[str]
     sentences: list[str]
-    labels: np.ndarray  # (N,) float32
+    labels: np.ndarray  # (N,) float32, read-only; of the test split NaN: see Prepared.labels
     text: Ragged  # int32 token ids, or float32 features
     audio: Ragged
     visual: Ragged
@@ -55,6 +57,16 @@ class PreparedSplit:
         return sum((self[m].lengths for m in MODALITIES), np.zeros(len(self), np.int64))
 
 
+class ForFit(dict[str, PreparedSplit]):
+    """The splits that a model may learn from."""
+
+    def __missing__(self, split: str) -> PreparedSplit:
+        raise ModelError(
+            f"fit() asks for the {split!r} split. A model learns from {' and '.join(self)}; the test split is for "
+            "scoring alone."
+        )
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What training and evaluation read. Made by `prepare`."""
@@ -67,6 +79,7 @@ class Prepared:
     setting: dict[str, Any]  # what the rows of one table must share
     spec: DataSpec
     splits: dict[str, PreparedSplit]
+    sealed: Sealed | None  # the test split's labels; None where there is no test split
     scales: dict[str, Scale]  # by modality; empty where nothing is standardised
     encoder_source: EncoderSource | None  # None where the text comes as the file's features, or is left out
     pin: bool = False  # batches in page-locked memory
@@ -81,22 +94,36 @@ class Prepared:
         """Every sample once, cropped to each batch's longest sequence; `Batch.index` tells the rows.
 
         With a generator (training): samples are shuffled, sorted by length within chunks of 4 batches, and the
-        batches shuffled. Without (evaluation): sorted by length. A lone last sample joins the batch before it.
+        batches shuffled. Without: sorted by length. A lone last sample joins the batch before it.
         """
         rows = self.splits[split]
         for index in plan(rows.steps, batch_size, generator):
-            yield Batch(
-                **{m: pad(rows[m], index, self.scales.get(m), self.pin) for m in MODALITIES},
-                label=self._tensor(rows.labels[index]),
-                index=self._tensor(index),
-            )
+            yield self._batch(rows, index, rows.labels[index], index)
+
+    def unlabelled(self, split: str, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+        """What a model is scored on, sorted by length: each batch's rows, and the batch without label (NaN) and
+        index (-1)."""
+        rows = self.splits[split]
+        for index in plan(rows.steps, batch_size, None):
+            yield index, self._batch(rows, index, np.full(len(index), np.nan, np.float32), np.full(len(index), -1))
+
+    def labels(self, split: str) -> np.ndarray:
+        """(N,) float32, the test split's too: for the scorer, once predictions are fixed."""
+        return self.sealed.open() if self.sealed and split == "test" else self.splits[split].labels
 
     def with_labels(self, split: str, labels: np.ndarray) -> Prepared:
         """The same data with other labels (N,) in one split."""
         if len(labels) != self.n(split):
             raise ValueError(f"split {split!r} has {self.n(split)} samples, got {len(labels)} labels")
-        changed = dataclasses.replace(self.splits[split], labels=np.asarray(labels, np.float32))
+        if split == "test":
+            return dataclasses.replace(self, sealed=Sealed(labels))
+        changed = dataclasses.replace(self.splits[split], labels=_read_only(labels))
         return dataclasses.replace(self, splits={**self.splits, split: changed})
+
+    def for_fit(self) -> Prepared:
+        """What `Model.fit` is given: train and valid. Asked for the test split it raises ModelError."""
+        splits = ForFit({name: split for name, split in self.splits.items() if name != "test"})
+        return dataclasses.replace(self, splits=splits, sealed=None)
 
     @property
     def identity(self) -> str:
@@ -107,6 +134,13 @@ class Prepared:
     def statistics(self) -> dict[str, dict[str, list[float]]]:
         """What standardisation used, to be stored with the run."""
         return {m: {"mean": s.mean.tolist(), "std": s.std.tolist()} for m, s in self.scales.items()}
+
+    def _batch(self, rows: PreparedSplit, index: np.ndarray, label: np.ndarray, shown: np.ndarray) -> Batch:
+        return Batch(
+            **{m: pad(rows[m], index, self.scales.get(m), self.pin) for m in MODALITIES},
+            label=self._tensor(label),
+            index=self._tensor(shown),
+        )
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)
@@ -156,7 +190,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
         name: PreparedSplit(
             ids=split.ids,
             sentences=split.text,
-            labels=np.asarray(split.labels, np.float32),
+            labels=_read_only(np.full(len(split), np.nan) if name == "test" else split.labels),
             **{m: sequences[m][name] for m in MODALITIES},
         )
         for name, split in dataset.splits.items()
@@ -188,10 +222,16 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
             max_steps={m: max(1, *(int(s[m].lengths.max()) for s in splits.values())) for m in MODALITIES},
         ),
         splits=splits,
+        sealed=Sealed(dataset.splits["test"].labels),
         scales={m: Scale.of(train[m]) for m in ("audio", "visual")} if standardise else {},
         encoder_source=source,
         pin=torch.cuda.is_available(),
     )
+
+
+def _read_only(labels: np.ndarray) -> np.ndarray:
+    """A float32 copy over bytes, which no flag makes writable: nobody edits what he is scored on."""
+    return np.frombuffer(np.asarray(labels, np.float32).tobytes(), np.float32)
 
 
 def alignment(splits: dict[str, PreparedSplit]) -> str:
@@ -260,6 +300,8 @@ def _token_ids(dataset: Dataset, split: Split, source: EncoderSource, max_tokens
             f"{dataset.name} has no sentences, only bert-base-uncased's token ids, which {source.name} does not read.\n"
             "  Use --text-encoder bert-base-uncased or minilm."
         )
+    name = next(name for name, other in dataset.splits.items() if other is split)
+    check_ids(source, split.token_ids, f"{dataset.name} ({dataset.source}): split {name!r}", split.ids)
     return _cut(split.token_ids, max_tokens)
 
 

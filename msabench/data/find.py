@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msabench.data import files
 from msabench.errors import DataError, UsageError, closest
+from msabench.shown import brief
 
 MMSA = "https://github.com/thuiar/MMSA (README, section Datasets)"
 
@@ -85,17 +87,25 @@ def known() -> list[Card]:
 def card(name: str) -> Card:
     """The card of one dataset. Raises UsageError with the closest name when there is none."""
     if name not in CARDS:
-        raise UsageError(f"unknown dataset {name!r}.{closest(name, CARDS)}  (python -m msabench data list)")
+        raise UsageError(f"unknown dataset {brief(name)!r}.{closest(name, CARDS)}  (python -m msabench data list)")
     return CARDS[name]
 
 
 def place(data_dir: str | Path | None = None) -> tuple[Path, str]:
-    """Where data is looked for, and who named it: "--data-dir", "$MSABENCH_DATA", or "" for ./data by default."""
+    """Where data is looked for, and who named it: "--data-dir", "$MSABENCH_DATA", or "" for ./data by default.
+
+    Raises DataError for what is neither folder nor file, or cannot be looked into.
+    """
+    named = os.environ.get("MSABENCH_DATA")
     if data_dir is not None:
-        return Path(data_dir).expanduser(), "--data-dir"
-    if named := os.environ.get("MSABENCH_DATA"):
-        return Path(named).expanduser(), "$MSABENCH_DATA"
-    return Path("data"), ""
+        root, who = files.expand(data_dir), "--data-dir"
+    else:
+        root, who = (files.expand(named), "$MSABENCH_DATA") if named else (Path("data"), "")
+    if (found := files.kind(root)) not in ("a file", "a folder", ""):
+        raise DataError(f"{files.shown(root)}{who and f' ({who})'}: is {found}. Expected: a folder or a file.")
+    if found == "a folder" and not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"{files.shown(root)}{who and f' ({who})'}: cannot be read: Permission denied.")
+    return root, who
 
 
 def find(card: Card, root: Path, alignment: str = "auto") -> Path | None:

@@ -8,8 +8,10 @@ from itertools import combinations
 import numpy as np
 from tabulate import tabulate
 
+from msabench.data import leaks
 from msabench.data.find import Card
 from msabench.data.schema import SPLITS, Dataset
+from msabench.shown import printable
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = " ▁▂▃▄▅▆▇█"
@@ -50,7 +52,7 @@ def _head(dataset: Dataset) -> str:
 
 
 def _sizes(dataset: Dataset, card: Card) -> str:
-    videos = {name: {id_.split("$_$")[0] for id_ in split.ids} for name, split in dataset.splits.items()}
+    videos = {name: leaks.videos(split) or set(split.ids) for name, split in dataset.splits.items()}
     rows = []
     for name, expected in zip(SPLITS, card.sizes, strict=True):
         split = dataset.splits[name]
@@ -91,7 +93,10 @@ def _lengths(dataset: Dataset) -> str:
             counts, _ = np.histogram(lengths, bins=24, range=(0, max(1, lengths.max())))
             rows.append((m, width, *np.percentile(lengths, _QUANTILES).astype(int), f"▕{sparkline(counts)}▏"))
     headers = ("lengths", "width", "min", *(f"{q}%" for q in _QUANTILES[1:-1]), "max", "0 to max")
-    return tabulate(rows, headers, colalign=("left", *["right"] * (len(_QUANTILES) + 1), "left"))
+    table = tabulate(rows, headers, colalign=("left", *["right"] * (len(_QUANTILES) + 1), "left"))
+    given = dataset.splits["train"].text_features is not None
+    use = "can be used" if given else "cannot be used: the data has no text features"
+    return f"{table}\n--text-mode features {use}"
 
 
 def _modalities(dataset: Dataset) -> Iterator[tuple[str, np.ndarray | None, int | str]]:
@@ -112,7 +117,8 @@ def _sequences(dataset: Dataset, field: str) -> tuple[np.ndarray | None, int]:
 
 
 def _notes(dataset: Dataset) -> str:
-    return "\n".join(["missing, repaired, unexpected:", *(f"  - {note}" for note in dataset.notes or ("nothing",))])
+    notes = (f"  - {printable(note, keep='')}" for note in dataset.notes or ("nothing",))
+    return "\n".join(["missing, repaired, unexpected:", *notes])
 
 
 def _truth(dataset: Dataset) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from msabench.data import cache, find, readers
+from msabench.data import cache, files, find, readers
 from msabench.data.fingerprint import fingerprint
 from msabench.data.schema import SPLITS, Dataset
 from msabench.errors import DataError, UsageError
@@ -54,6 +54,7 @@ def load(
 
 def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
     """The dataset in one file, by way of the cache. Raises DataError when it cannot be read."""
+    files.check_file(path)
     try:
         source = cache.file_sha256(path)
     except OSError as error:

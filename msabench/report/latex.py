@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from msabench.report.table import Column, Report, Row, Table
+from msabench.shown import printable, sentence, short
 
 HEAD = r"""% Written by `python -m msabench report`. In the preamble: \usepackage{booktabs,graphicx}
 % (graphicx shrinks a table that is wider than the line). Compiles with pdflatex, xelatex and lualatex.
@@ -54,7 +55,7 @@ def _table(table: Table) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{Results on {_escape(table.title)} ({_escape(table.conditions)}).}}",
+        rf"\caption{{Results on {_escape(short(table.title))} ({_escape(table.conditions)}).}}",
         r"\small\setlength{\tabcolsep}{4pt}%",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
@@ -92,7 +93,10 @@ def _header(table: Table) -> list[str]:
 
 def _row(table: Table, row: Row) -> str:
     marks = table.marks(row)
-    label = _escape(row.label) + (rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else "")
+    name = _escape(short(row.label))
+    if name[:1] in ("[", "*"):  # the line before ends in \\\\, which would take them for its options
+        name = "{}" + name
+    label = name + (rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else "")
     cells = [_cell(row, column) for column in table.columns]
     return " & ".join([label, *cells, str(len(row.seeds) or "")]) + r" \\"
 
@@ -111,7 +115,7 @@ def _escape(text: str) -> str:
     >>> _escape("lr_bert=50% ± β")
     'lr\\\\_bert=50\\\\% $\\\\pm$ $\\\\beta$'
     """
-    return "".join(_character(c) for c in " ".join(text.split()))
+    return "".join(_character(c) for c in " ".join(printable(sentence(text), keep="").split()))
 
 
 def _character(c: str) -> str:

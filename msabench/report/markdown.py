@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from msabench.report.table import Column, Report, Row, Table
+from msabench.shown import printable, sentence, short
 
 
 def render(report: Report) -> str:
@@ -21,12 +22,12 @@ def _table(table: Table) -> str:
             lines.append(_line([f"*{heading}*", *("" for _ in table.columns), ""]))
         for row in rows:
             marks = table.marks(row)
-            label = _escape(row.label) + (f" <sup>{','.join(map(str, marks))}</sup>" if marks else "")
+            label = _escape(short(row.label)) + (f" <sup>{','.join(map(str, marks))}</sup>" if marks else "")
             lines.append(_line([label, *(_cell(row, column) for column in table.columns), str(len(row.seeds) or "")]))
     notes = [f"<sup>{i}</sup> {_escape(note)}" for i, note in enumerate(table.footnotes, 1)]
     facts = [f"**{name}**: {_escape(text)}" for name, text in table.facts]
     under = "\n".join(f"- {line}" for line in notes + facts)
-    return "\n\n".join([f"## {_escape(table.title)}", _escape(table.conditions), "\n".join(lines), under])
+    return "\n\n".join([f"## {_escape(short(table.title))}", _escape(table.conditions), "\n".join(lines), under])
 
 
 def _line(cells: list[str]) -> str:
@@ -40,9 +41,13 @@ def _cell(row: Row, column: Column) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text that Markdown prints as it is, also inside a table's cell.
+    """Text that Markdown prints as it is, also inside a table's cell and at the beginning of a line.
 
-    >>> _escape("a|b <i> hidden_size")
-    'a\\\\|b \\\\<i\\\\> hidden\\\\_size'
+    An empty comment keeps GitHub from making links of bare addresses and names, which a backslash does not.
+
+    >>> _escape("a|b <i> hidden_size"), _escape("@ada: http://x.org")
+    ('a\\\\|b \\\\<i\\\\> hidden\\\\_size', '@<!-- -->ada: http:<!-- -->//x.org')
     """
-    return re.sub(r"([\\`*_{}\[\]<>|#~&])", r"\\\1", " ".join(text.split()))
+    plain = re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", " ".join(printable(sentence(text), keep="").split()))
+    unlinked = re.sub(r"(?i)(@|www(?=\.)|:(?=//))", r"\1<!-- -->", plain)
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", unlinked)  # what would begin a list or underline a heading

@@ -7,6 +7,9 @@ import io
 import json
 
 from msabench.report.table import Column, Report
+from msabench.shown import printable
+
+FORMULA = tuple("=+-@＝＋－＠")  # in full width, too
 
 
 def render(report: Report) -> str:
@@ -19,18 +22,30 @@ def render(report: Report) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(head)
     for table in report.tables:
-        setting = json.dumps(dict(table.setting), ensure_ascii=False)
+        setting = json.dumps(dict(table.setting))
         for row in table.rows:
-            line = [table.dataset, table.origin, setting, row.source, row.model, row.preset, row.label]
+            names = (table.dataset, table.origin, setting, row.source, row.model, row.preset, row.label)
+            line = [_text(name) for name in names]
             line += [str(len(row.seeds)) if row.seeds else "", " ".join(map(str, row.seeds))]
             for column in columns.values():
                 cell = row.cell(column)
                 line += [_number(cell.value), _number(cell.spread), str(cell.n or "")]
             line += [_number(row.epochs), _number(row.best_epoch), _number(row.seconds)]
-            line += [" / ".join(table.footnotes[mark - 1] for mark in table.marks(row))]
-            line += [json.dumps(dict(row.config), ensure_ascii=False) if row.config else ""]
+            line += [_text(" / ".join(table.footnotes[mark - 1] for mark in table.marks(row)))]
+            line += [json.dumps(dict(row.config)) if row.config else ""]
             writer.writerow(line)
     return out.getvalue()
+
+
+def _text(text: str) -> str:
+    """Text that a spreadsheet takes for no formula: an apostrophe stands before what would begin one, as
+    owasp.org/www-community/attacks/CSV_Injection has it.
+
+    >>> _text("=1+1"), _text("mcer")
+    ("'=1+1", 'mcer')
+    """
+    plain = printable(text, keep="")
+    return f"'{plain}" if plain.lstrip().startswith(FORMULA) else plain
 
 
 def _number(value: float | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tabulate import SEPARATING_LINE, tabulate
 
 from msabench.report.table import Column, Report, Row, Table
+from msabench.shown import printable, sentence, short
 
 BOLD, UNDERLINE, RESET = "\033[1m", "\033[4m", "\033[0m"
 PROSE_WIDTH = 110  # of the lines around a table where the output has no width of its own
@@ -31,7 +32,7 @@ def _table(table: Table, width: int | None, colour: bool) -> str:
     legend = ["* best  ° second best"] if marked and not colour else []
     lines = [f"[{i}] {note}" for i, note in enumerate(table.footnotes, 1)]
     lines += [f"{name}: {text}" for name, text in table.facts]
-    head = [table.title, _wrapped(table.conditions, width), ""]
+    head = [short(table.title), _wrapped(table.conditions, width), ""]
     return "\n".join([*head, grid, *legend, "", *(_wrapped(line, width) for line in lines)])
 
 
@@ -50,8 +51,8 @@ def _grid(table: Table, colour: bool, gap: str = " ", label_width: int = 34) -> 
 
 
 def _label(table: Table, row: Row, width: int) -> str:
-    marks = table.marks(row)
-    text = f"{row.label} [{','.join(map(str, marks))}]" if marks else row.label
+    marks, label = table.marks(row), short(row.label)
+    text = f"{label} [{','.join(map(str, marks))}]" if marks else label
     return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
 
 
@@ -76,4 +77,4 @@ def _visible(line: str) -> int:
 
 
 def _wrapped(line: str, width: int | None) -> str:
-    return textwrap.fill(line, width or PROSE_WIDTH, subsequent_indent="    ")
+    return textwrap.fill(printable(sentence(line), keep=""), width or PROSE_WIDTH, subsequent_indent="    ")

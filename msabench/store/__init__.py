@@ -46,11 +46,11 @@ def open_store(url_or_path: str | None, results_dir: Path, *, read: bool = False
     return store
 
 
-def open_local(place: Path) -> SqliteRunStore:
+def open_local(place: str | Path) -> SqliteRunStore:
     """The store in a file, or in the folder's runs.db; made when absent."""
     from msabench.store.sqlite import SqliteRunStore
 
-    return SqliteRunStore(local_file(place))
+    return SqliteRunStore(local_file(Path(place)))
 
 
 def local_file(place: Path) -> Path:

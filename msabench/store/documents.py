@@ -14,6 +14,7 @@ import numpy as np
 from bson import ObjectId, json_util
 
 from msabench.errors import RunTaken, StoreError, UsageError, closest
+from msabench.shown import short
 from msabench.store import schema
 from msabench.store.protocol import SILENT_AFTER, Point, RunCopy, RunRecord
 
@@ -149,9 +150,8 @@ def no_run(url: str, run_id: int) -> StoreError:
 
 
 def no_artifact(url: str, run_id: int, name: str, known: list[str]) -> StoreError:
-    return StoreError(
-        f"{url}: run {run_id} has no artifact {name!r}.{closest(name, known)}  It has: {', '.join(known) or 'none'}."
-    )
+    there = ", ".join(map(short, known)) or "none"
+    return StoreError(f"{url}: run {run_id} has no artifact {name!r}.{closest(name, known)}  It has: {there}.")
 
 
 def damaged_run(url: str, run_id: int, wrong: str) -> StoreError:

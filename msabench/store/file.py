@@ -59,8 +59,8 @@ class SqliteFile:
     def _abandon(self) -> None:
         """In a process that was just forked: no connection is used, closed or, which closes it, freed from now on.
 
-        A child that closes its parent's connection writes an old WAL over what the parent has written since, and a new
-        connection to the same file relies on locks that the parent alone has:
+        Closing one takes back, in the WAL's index that both share, what the parent is about to write; and a connection
+        that is new relies on locks of the old ones that only the parent has. Both damaged the file:
         https://www.sqlite.org/howtocorrupt.html, section 2.6.
         """
         for connection in self._connections.values():

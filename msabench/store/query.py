@@ -60,6 +60,8 @@ def parse(words: Iterable[str], now: datetime | None = None) -> list[Condition]:
     """
     signs = "|".join(map(re.escape, OPERATORS))
     text = re.sub(rf"\s*({signs})\s*", r"\1", " ".join(words))
+    if re.search(r"[\ud800-\udfff]", text):
+        raise UsageError(f"filter {text!r}: that is not UTF-8.")
     try:
         parts = [part for part in shlex.split(text) if part.lower() != "and"]
     except ValueError:
@@ -81,7 +83,7 @@ def _condition(part: str, signs: str, now: datetime) -> Condition:
             known = [status.lower() for status in STATUSES]
             raise UsageError(f"no status {value!r}.{closest(value.lower(), known)}  Known: {', '.join(known)}.")
         value = value.upper()
-    if name == "seed" and not re.fullmatch(r"-?\d+", value):
+    if name == "seed" and not re.fullmatch(r"-?\d{1,18}", value):
         raise UsageError(f"filter {part!r}: expected a whole number, as in seed=0.")
     if sign not in ("=", "!=") and not isinstance(_comparable(value), float):
         raise UsageError(f"filter {part!r}: {sign} compares numbers, as in mae<0.7.")

@@ -23,12 +23,14 @@ from msabench.data.collate import pad
 from msabench.data.schema import Ragged
 from msabench.errors import DataError, UsageError
 from msabench.seeds import derive
+from msabench.shown import brief
 from msabench.text.sources import EncoderSource, fetch, resolve
 
 __all__ = [
     "EncoderSource",
     "GivenFeatures",
     "TextEncoder",
+    "check_ids",
     "fetch",
     "frozen_features",
     "reads_bert_uncased_ids",
@@ -68,6 +70,17 @@ def reads_bert_uncased_ids(source: EncoderSource) -> bool:
     vocabulary = _tokeniser(source).get_vocab()
     lines = "".join(f"{token}\n" for token in sorted(vocabulary, key=vocabulary.__getitem__))
     return hashlib.sha256(lines.encode()).hexdigest() == BERT_UNCASED_VOCABULARY
+
+
+def check_ids(source: EncoderSource, token_ids: Ragged, what: str, clips: Sequence[str]) -> None:
+    """Raises DataError for an id that the encoder's table has no row for; `what` names the split, `clips` its ids."""
+    beyond = np.flatnonzero(token_ids.values >= source.vocab_size)
+    if len(beyond):
+        row = int(np.searchsorted(token_ids.offsets, beyond[0], side="right")) - 1
+        raise DataError(
+            f"{what}: token id {token_ids.values[beyond[0]]} in row {row} ({brief(clips[row])}) is beyond the table of "
+            f"{source.name}.\n  Found: {len(beyond):,} such ids.\n  Expected: 0 to {source.vocab_size - 1}."
+        )
 
 
 class TextEncoder(nn.Module):

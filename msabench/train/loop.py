@@ -1,7 +1,8 @@
 """One training loop for all models.
 
 A run is a function of (config, data): every epoch reseeds its random streams from the root seed, so that a run
-resumed at an epoch's start continues to the same digits. The test split is read once, after training.
+resumed at an epoch's start continues to the same digits. The test split is read once, after training, and its labels
+are opened when the model has had its last say.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msabench import metrics, registry
+from msabench import faults, metrics, registry
 from msabench.config import RunConfig
-from msabench.contract import Batch, Model, Output, State
+from msabench.contract import Batch, Model, Output, State, checked_output, checked_scalars
 from msabench.data.batching import Prepared
-from msabench.errors import MsabenchError
+from msabench.errors import ModelError, MsabenchError
 from msabench.seeds import derive, stream
 from msabench.train import checkpoint
 from msabench.train.memory import peak_memory_mib
@@ -89,13 +90,28 @@ def train(
     """Trains one model with one seed and evaluates its best epoch by validation MAE.
 
     workdir: where `last.pt` (every epoch) and `best.pt` stand. resume: go on from `last.pt` when it is there.
-    Raises MsabenchError when a loss is not finite, StoreError when a checkpoint cannot be written.
+    Raises MsabenchError when a loss is not finite, ModelError for whatever the model's own code raises or wrongly
+    answers, StoreError when a checkpoint cannot be written.
     """
+    with faults.named(registry.get(config.model).model):
+        return _train(config, data, device, workdir, recorder, resume, progress, amp)
+
+
+def _train(
+    config: RunConfig,
+    data: Prepared,
+    device: torch.device,
+    workdir: Path,
+    recorder: Recorder,
+    resume: bool,
+    progress: bool,
+    amp: bool,
+) -> Result:
     started = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     model = build_model(config, data).to(device)
-    if model.fit(data):
+    if model.fit(data.for_fit()):
         checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": 0})
         return _finish(model, data, device, Best(epoch=0), epochs=0, stopped="closed form", started=started)
 
@@ -128,7 +144,7 @@ def train(
                 "epoch %3d  loss %.4f  valid MAE %.4f%s  %.1f s",
                 *(epoch, logged["train.loss"], valid["mae"], " *" if improved else "  ", logged["seconds"]),
             )
-            arrays = model.after_epoch(State(epoch, trainer.step, config.seed))
+            arrays = _arrays(model.after_epoch(State(epoch, trainer.step, config.seed)))
             if arrays:  # with what a case study needs to name a sample: MCER's table VI
                 samples = {"id": np.array(data.splits["train"].ids), "label": data.splits["train"].labels}
                 recorder.artifact(f"epoch-{epoch:03d}.npz", _npz(samples | arrays))
@@ -153,19 +169,28 @@ def build_model(config: RunConfig, data: Prepared) -> Model:
 
 @torch.inference_mode()
 def predict(model: Model, data: Prepared, split: str, device: torch.device) -> np.ndarray:
-    """(N,) float64 predictions in the split's own order."""
+    """(N,) float64 predictions in the split's own order, made without its labels.
+
+    Raises ModelError for what is no prediction per sample, and for one that is not finite.
+    """
     model.eval()
-    predictions = np.full(len(data.splits[split].labels), np.nan)
+    predictions = np.full(data.n(split), np.nan)
     # Evaluation keeps no activations: larger batches than in training cost nothing.
-    for batch in data.batches(split, batch_size=128):
-        predictions[batch.index.numpy()] = model(batch.to(device)).prediction.double().cpu().numpy()
+    for rows, batch in data.unlabelled(split, batch_size=128):
+        output = checked_output(model(batch.to(device)), batch, training=False)
+        predictions[rows] = output.prediction.double().cpu().numpy()
+    if bad := int((~np.isfinite(predictions)).sum()):
+        raise ModelError(
+            f"{bad} of {len(predictions)} predictions on {split} are not finite. "
+            "In evaluation batch.label is NaN: a prediction may not depend on it."
+        )
     return predictions
 
 
 def evaluate(prediction: np.ndarray, data: Prepared, split: str) -> dict[str, float]:
     """The metrics of a split; CH-SIMS, whose labels lie in [-1, 1], has its own."""
     protocol = "sims" if data.spec.label_range == 1 else "mosi"
-    return metrics.evaluate(prediction, data.splits[split].labels, protocol)
+    return metrics.evaluate(prediction, data.labels(split), protocol)
 
 
 class Trainer:
@@ -212,13 +237,13 @@ class Trainer:
 
     def _backward(self, batch: Batch, state: State, group: int) -> tuple[Output, Tensor, dict[str, Tensor]]:
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.use_amp):
-            output = self.model(batch)
-            terms = self.model.loss(output, batch, state)
+            output = checked_output(self.model(batch), batch, training=True)
+            terms = checked_scalars(self.model.loss(output, batch, state), "loss term", at_least=1)
             total = torch.stack([term.float() for term in terms.values()]).sum()
         self.scaler.scale(total / group).backward()
         self._terms = terms
         parts = {"loss": total} | {f"loss.{name}": term for name, term in terms.items()}
-        return output, total, parts | self.model.logs(output)
+        return output, total, parts | checked_scalars(self.model.logs(output), "log")
 
     def _step(self) -> None:
         hparams = self.config.hparams
@@ -286,22 +311,38 @@ def _finish(
     model: Model, data: Prepared, device: torch.device, best: Best, *, epochs: int, stopped: str, started: float
 ) -> Result:
     """Evaluates the chosen weights on validation and, for the first and only time, on test."""
-    predictions: dict[str, dict[str, Any]] = {}
-    for split in ("valid", "test"):
-        part = data.splits[split]
-        predictions[split] = {"ids": part.ids, "prediction": predict(model, data, split, device), "label": part.labels}
-    scores = {split: evaluate(p["prediction"], data, split) for split, p in predictions.items()}
+    made = {split: predict(model, data, split, device) for split in ("valid", "test")}
+    notes = _notes(model.notes(best.epoch))
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # No code of the model's runs from here on: only now are the test split's labels opened.
     return Result(
-        **scores,
+        **{split: evaluate(prediction, data, split) for split, prediction in made.items()},
         best_epoch=best.epoch,
         epochs=epochs,
         stopped=stopped,
-        predictions=predictions,
-        notes=model.notes(best.epoch),
+        predictions={
+            split: {"ids": data.splits[split].ids, "prediction": prediction, "label": data.labels(split)}
+            for split, prediction in made.items()
+        },
+        notes=notes,
         seconds=time.perf_counter() - started,
         peak_memory_mib=peak_memory_mib(device),
-        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        parameters=parameters,
     )
+
+
+def _notes(answer: Any) -> tuple[str, ...]:
+    if not (isinstance(answer, tuple | list) and all(isinstance(note, str) for note in answer)):
+        raise ModelError(f"notes() returns {type(answer).__name__}; expected a tuple of sentences.")
+    return tuple(answer)
+
+
+def _arrays(answer: Any) -> dict[str, np.ndarray]:
+    for name, array in answer.items() if isinstance(answer, dict) else [("", answer)]:
+        if not (name and isinstance(name, str) and isinstance(array, np.ndarray)) or array.dtype.hasobject:
+            found = f"{type(array).__name__} {name!r}" if name else type(answer).__name__
+            raise ModelError(f"after_epoch() returns {found}; expected numpy arrays of numbers by name, a dict.")
+    return answer
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

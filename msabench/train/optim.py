@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,26 +10,36 @@ from torch.optim import lr_scheduler
 
 from msabench.config import TrainConfig
 from msabench.contract import Model
-from msabench.errors import MsabenchError
+from msabench.errors import ModelError
 
 
 def make_optimiser(model: Model) -> torch.optim.Optimizer:
     """Adam or AdamW with a model's parameter groups.
 
-    Raises MsabenchError unless each trainable parameter is in exactly one group.
+    Raises ModelError unless there are any, and each trainable parameter is in exactly one group.
     """
-    groups = [g for g in model.parameter_groups() if g["params"]]
+    given = model.parameter_groups()
+    if not (isinstance(given, list) and all(map(_is_group, given))):
+        raise ModelError(f"parameter_groups() returns {given!r}; expected a list of dicts, each with params and lr.")
+    groups = [{**group, "params": list(group["params"])} for group in given]
+    groups = [group for group in groups if group["params"]]
     grouped = [id(p) for g in groups for p in g["params"]]
     trainable = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     missing = [name for key, name in trainable.items() if grouped.count(key) != 1]
     if missing or len(grouped) != len(trainable):
-        raise MsabenchError(
+        raise ModelError(
             f"{type(model).__name__}.parameter_groups(): each trainable parameter belongs in exactly one group; "
             f"wrong for {', '.join(missing[:5]) or 'parameters that are not trainable'}."
         )
+    if not groups:
+        raise ModelError("the model has no trainable parameter, and its fit() does not return True.")
     if model.config.optimiser == "adamw":
         return torch.optim.AdamW(groups, weight_decay=0.0, fused=True)  # torch's own default would be .01
     return torch.optim.Adam(groups, fused=True)
+
+
+def _is_group(group: Any) -> bool:
+    return isinstance(group, dict) and isinstance(group.get("params"), Iterable)
 
 
 class Schedule:

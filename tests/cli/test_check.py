@@ -69,10 +69,30 @@ def test_what_a_forward_pass_raises_is_a_finding_with_its_line(
     assert lines["groups"].startswith("✓"), "the other checks go on"
 
 
+@pytest.mark.parametrize("raised", ["SystemExit(0)", "GeneratorExit", "BaseException('no')", "ValueError('\x1b[2J')"])
+def test_whatever_a_forward_pass_raises_is_a_finding(
+    raised: str, example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = checked(changed(example, "        means = [", f"        raise {raised}\n        means = ["), capsys)
+    assert code == 1
+    assert re.match(r"✗ \w+(: (0|no|\\x1b\[2J))? \(my_model\.py, line \d+\)$", lines["output"])
+    assert lines["groups"].startswith("✓"), "the other checks go on"
+
+
 BROKEN = {
     "x = 1": r"registers no model\. Put  @register",
     "def f(:": r"my_model\.py, line 1: cannot be imported\.\n  SyntaxError",
     "import no_such_package": r"my_model\.py, line 1: cannot be imported\.\n  ModuleNotFoundError: .*no_such_package",
+    "raise GeneratorExit": r"my_model\.py, line 1: cannot be imported\.\n  GeneratorExit$",
+    "raise BaseException('no')": r"my_model\.py, line 1: cannot be imported\.\n  BaseException: no$",
+    "import sys; sys.exit(0)": r"my_model\.py, line 1: cannot be imported\.\n  SystemExit: 0$",
+    "raise ValueError('\x1b[2J')": r"line 1: cannot be imported\.\n  ValueError: \\x1b\[2J$",
+    "from msabench.registry import register\nregister('x', dict)(dict)": (
+        r"line 2: cannot be imported\.\n  .*<class 'dict'> is no subclass of msabench\.contract\.Model"
+    ),
+    "from msabench.contract import Model\nfrom msabench.registry import register\nregister('x', dict)(Model)": (
+        r"line 3: cannot be imported\.\n  .*<class 'dict'> is no subclass of msabench\.config\.TrainConfig"
+    ),
     "\n\n1 / 0": r"my_model\.py, line 3: cannot be imported\.\n  ZeroDivisionError",
 }
 
@@ -83,7 +103,7 @@ def test_a_file_that_holds_no_model_is_wrong_usage(
 ) -> None:
     example.write_text(text)
     assert main(["check", str(example)]) == 2
-    assert re.search(BROKEN[text], capsys.readouterr().err)
+    assert re.search(BROKEN[text], capsys.readouterr().err.strip())
 
 
 def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

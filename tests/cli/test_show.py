@@ -16,7 +16,6 @@ from msabench.cli import show
 from msabench.store import open_local
 from msabench.store.protocol import Point
 
-KEY = key_of(0)
 CSV = b"id,label,prediction\nna\xc3\xafve,1.0,0.5\r\n"
 
 
@@ -25,8 +24,11 @@ def results(tmp_path: Path) -> Path:
     """Run 1 is done, run 2 failed, run 3 was interrupted after an epoch."""
     store = open_local(tmp_path)
     environment = {"host": "here", "git_commit": "abc123", "git_dirty": True, "packages": {"torch": "2.13"}}
-    info = {"uuid": str(UUID(int=1)), "key": KEY, "environment": environment, "notes": ["2 empty sentences"]}
-    info |= {"checkpoint": f"checkpoints/{KEY}/best.pt", "data": {"scales": {"audio": [0.5] * 73, "label": [1.0, 2.0]}}}
+    info = {"uuid": str(UUID(int=1)), "key": key_of(0), "environment": environment, "notes": ["2 empty sentences"]}
+    info |= {
+        "checkpoint": f"checkpoints/{key_of(0)}/best.pt",
+        "data": {"scales": {"audio": [0.5] * 73, "label": [1.0, 2.0]}},
+    }
     done = store.begin(run_document(info={"msabench": info}))
     for epoch in range(1, 5):
         store.log_metrics(done, [Point("valid.mae", epoch, 5.0 - epoch)])
@@ -57,7 +59,7 @@ def shown(results: Path, capsys: pytest.CaptureFixture[str], run: int, *options:
 
 
 def checkpoint(results: Path, name: str, owner: str) -> None:
-    folder = results / "checkpoints" / KEY
+    folder = results / "checkpoints" / key_of(0)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("")
     (folder / "run").write_text(owner)
@@ -126,7 +128,7 @@ def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
         "torch 2.13",
         "valid.mae  █▆▃▁  4 → 1 (epoch 4)",
         "predictions.csv",
-        f"checkpoints/{KEY}/best.pt  the trained weights, not below {results}",
+        f"checkpoints/{key_of(0)}/best.pt  the trained weights, not below {results}",
         "scales.audio  73 values: 0.5, 0.5, 0.5, …\n",
         "scales.label  1, 2\n",
         "2 empty sentences",

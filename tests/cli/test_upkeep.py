@@ -269,3 +269,97 @@ def test_gc_compacts_a_store_that_is_mostly_empty(store: SqliteRunStore, capsys:
     assert store.artifact(kept, "predictions.csv") == b"kept"
     assert msabench(store, "gc", "--yes") == 0
     assert "0 MB of checkpoints and 0 MB" in capsys.readouterr().out
+
+
+# ---- what is not a run's, or may not be
+
+
+FOREIGN = ["", ".", "..", "../..", "../../victim", "mine", "mine/../../../victim", "x" * 300, "a\0b", "ABSOLUTE"]
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "INTERRUPTED", "DAMAGED"])
+@pytest.mark.parametrize("key", FOREIGN)
+def test_a_run_with_a_key_that_is_none_costs_no_file_and_stops_no_command(
+    tmp_path: Path, key: str, status: str
+) -> None:
+    store = open_local(tmp_path / "results")
+    begin(store, "kept", "COMPLETED", "best.pt")
+    for folder in ("victim", "results/checkpoints/mine"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "best.pt").write_text("mine")
+    document = run_document(key=key.replace("ABSOLUTE", str(tmp_path / "victim")))
+    document["info"]["msabench"]["checkpoint"] = f"checkpoints/{document['info']['msabench']['key']}/best.pt"
+    store.update(store.begin(document), {"status": status, "stop_time": datetime.now(UTC)})
+    store.close()
+    before = everything(tmp_path)
+    for command in ("list runs", "show 2", "report --format text", "gc --weights --dry-run", "gc --yes", "rm 2 --yes"):
+        assert msabench(store, *command.split()) == 0, command
+        assert everything(tmp_path) == before
+    assert [run.id for run in store.find()] == [1]
+
+
+def everything(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if not path.name.startswith("runs.db") and path.name != "lock"}
+
+
+def test_of_a_damaged_run_rm_takes_the_record_and_gc_and_rm_leave_the_folder(
+    store: SqliteRunStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(store, "a", "COMPLETED", "best.pt", "last.pt")
+    begin(store, "a", "DAMAGED", "last.pt")
+    begin(store, "b", "DAMAGED", "best.pt", ".last.pt.x1")
+    assert msabench(store, "gc", "--weights", "--yes") == 0
+    out = capsys.readouterr().out
+    for key, run in (("a", 2), ("b", 3)):
+        assert f"{hexed(key)} stays: run {run} is damaged" in out
+    assert msabench(store, "rm", "1", "3", "--yes") == 0
+    assert [run.id for run in store.find()] == [2]
+    assert left(store) == {"a/last.pt", "a/best.pt", "b/best.pt", "b/.last.pt.x1"}
+
+
+def test_gc_leaves_links_and_what_is_not_named_as_a_run_s_and_says_which_links(
+    store: SqliteRunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("file", "folder"):
+        store.delete(begin(store, name, "COMPLETED", "best.pt"))
+    root, victim = tmp_path / "checkpoints", tmp_path / "victim"
+    (root / hexed("folder")).rename(victim)
+    (victim / "lock").unlink()
+    (root / hexed("folder")).symlink_to(victim)
+    (root / hexed("file") / "best.pt").unlink()
+    (root / hexed("file") / "best.pt").symlink_to(victim / "best.pt")
+    (root / "mine").mkdir()
+    (root / "README").write_text("mine")
+    before = everything(tmp_path)
+    assert msabench(store, "gc", "--weights", "--yes") == 0
+    out = capsys.readouterr().out
+    assert f"{root / hexed('folder')} is a symbolic link" in out
+    assert f"{root / hexed('file') / 'best.pt'} is a symbolic link" in out
+    assert everything(tmp_path) == before
+    assert [path.name for path in victim.iterdir()] == ["best.pt"], "no lock was made there"
+
+
+def test_rm_of_a_run_whose_folder_is_a_link_keeps_the_run_and_what_is_linked(
+    store: SqliteRunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(store, "a", "COMPLETED", "best.pt")
+    folder = tmp_path / "checkpoints" / hexed("a")
+    folder.rename(tmp_path / "victim")
+    folder.symlink_to(tmp_path / "victim")
+    assert msabench(store, "rm", "1", "--yes") == 1
+    assert "is a symbolic link, and checkpoints are neither written nor removed" in capsys.readouterr().err
+    assert (tmp_path / "victim" / "best.pt").exists()
+    assert [run.id for run in store.find()] == [1]
+
+
+@pytest.mark.parametrize("left_over", [("best.pt", "last.pt", "run"), ("last.pt",), ("run",), ("lock",), ()])
+def test_what_a_killed_rm_leaves_of_a_folder_goes_with_the_next_gc(
+    store: SqliteRunStore, left_over: tuple[str, ...]
+) -> None:
+    store.delete(begin(store, "a", "COMPLETED", *left_over))
+    for file in (store.path.parent / "checkpoints" / hexed("a")).iterdir():
+        file.unlink() if file.name not in left_over else None
+    begin(store, "b", "COMPLETED", "last.pt")
+    assert msabench(store, "gc", "--yes") == 0
+    assert left(store) == set()
+    assert not (store.path.parent / "checkpoints" / hexed("a")).exists()

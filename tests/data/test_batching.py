@@ -360,9 +360,9 @@ def test_one_step_each_is_called_utterance_level() -> None:
 
 
 def test_other_labels_change_the_labels_of_one_split_and_nothing_else(prepared: Prepared) -> None:
-    labels = prepared.splits["test"].labels[::-1]
-    other = prepared.with_labels("test", labels)
-    for a, b in zip(epoch(prepared, "test"), epoch(other, "test"), strict=True):
+    labels = prepared.splits["valid"].labels[::-1]
+    other = prepared.with_labels("valid", labels)
+    for a, b in zip(epoch(prepared, "valid"), epoch(other, "valid"), strict=True):
         assert torch.equal(a.index, b.index)
         assert_array_equal(b.label.numpy(), labels[b.index.numpy()])
         assert all(torch.equal(a[m].values, b[m].values) for m in MODALITIES)

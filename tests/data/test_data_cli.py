@@ -53,6 +53,14 @@ def test_info_of_data_without_text_audio_or_visual():
     assert describe(replace(dataset, splits=bare), find.card("mosi-sim")).count("not in the data") == 3
 
 
+def test_info_says_whether_there_are_text_features():
+    dataset = load("mosi-sim")
+    shown = describe(dataset, find.card("mosi-sim"))
+    assert "--text-mode features cannot be used: the data has no text features" in shown
+    given = {name: replace(split, text_features=split.audio) for name, split in dataset.splits.items()}
+    assert "--text-mode features can be used" in describe(replace(dataset, splits=given), find.card("mosi-sim"))
+
+
 def test_a_twin_written_and_read_back_is_itself_under_its_own_name(msabench, tmp_path, capsys):
     assert msabench("simulate", "mosi-sim", tmp_path) == 0
     assert (tmp_path / "MOSI/Processed/unaligned_50.pkl").exists()

@@ -270,6 +270,14 @@ def change(key, value):
         (change("regression_labels", np.array([0, 1, np.nan, 2])), ["nan in row 2 (test1$_$2)"]),
         (change("regression_labels", np.zeros((N, 7))), ["wrong shape or type", "(4, 7)"]),
         (change("regression_labels", ["good"] * N), ["wrong shape or type"]),
+        (change("regression_labels", ["x" * 10**6, *[0.0] * (N - 1)]), ["wrong shape or type", "no numbers"]),
+        (change("regression_labels", [1e300] * N), ["inf in row 0"]),
+        (change("audio", [[["x" * 10**6]], *[[[0.0]]] * (N - 1)]), ["wrong shape or type", "no numbers"]),
+        (change("audio", [np.zeros((1, 1)), *[np.array([["x" * 10**6]])] * (N - 1)]), ["no numbers"]),
+        (change("audio", np.zeros((N, 0, 5))), ["wrong shape or type", "(4, 0, 5)"]),
+        (change("audio", np.zeros((N, 10**6, 0))), ["wrong shape or type", "(4, 1000000, 0)"]),
+        (change("text_bert", np.zeros((N, 3, 0))), ["wrong shape or type", "(4, 3, 0)"]),
+        (change("audio_lengths", [[[1] * 99] * 99] * N), ["what is no length", "[[[1, 1, "]),
     ],
 )
 def test_what_cannot_be_mended_is_refused_with_place_finding_and_expectation(content, read, spoil, words):
@@ -284,6 +292,33 @@ def test_what_cannot_be_mended_is_refused_with_place_finding_and_expectation(con
 def test_an_unknown_layout_is_named(read, other):
     with pytest.raises(DataError, match=r"(?s)no known layout.*Found: a .*Expected one of: MMSA"):
         read(other)
+
+
+@pytest.mark.parametrize(
+    "twin",
+    ["mosi-sim", 5, [1], {"name": 5}, {"name": "\x1b[2Jmosi"}, {"name": "mosi-sim", "truth": {"mae": "low"}}],
+    ids=repr,
+)
+def test_a_twins_mark_that_is_none_is_refused(content, read, twin):
+    with pytest.raises(DataError, match=r"(?s)key 'msabench' is no twin's.*Expected: a name \(mosi-sim"):
+        read({**content, "msabench": twin})
+
+
+def test_token_ids_beyond_the_table_are_counted_where_they_are_all_the_text(content, read):
+    content["test"]["text_bert"][1, 0, 0] = 30522
+    assert not any("beyond" in note for note in read(content).notes)
+    for part in content.values():
+        del part["raw_text"]
+    assert "text_bert: 1 clips hold ids beyond 30521, bert-base-uncased's last (test 1)" in read(content).notes
+
+
+def test_a_key_in_a_message_is_short_and_moves_no_cursor(content, read):
+    del content["test"]["regression_labels"]
+    content["test"] |= {"\x1b[2J" + "k" * 9999: 1, **{f"key{i}": i for i in range(99)}}
+    with pytest.raises(DataError, match=r"\\x1b\[2Jkkk.*… and|and \d+ more") as error:
+        read(content)
+    assert "\x1b" not in str(error.value)
+    assert len(str(error.value)) < 1500
 
 
 def test_a_missing_split_is_named(content, read):

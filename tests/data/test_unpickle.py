@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import resource
 import struct
+import subprocess
+import sys
 from collections import OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bombs import BOMBS, START
 
 from msabench.data import convert, unpickle
 from msabench.errors import DataError
@@ -117,6 +122,67 @@ def test_a_hostile_pickle_ends_in_one_clear_error_and_little_memory(tmp_path, pr
     path = stored(tmp_path, program)
     with pytest.raises(DataError, match=str(path)):
         unpickle.read(path)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_in_one_short_sentence(tmp_path, name):
+    program, words = BOMBS[name]
+    path = stored(tmp_path, START + program + b".")
+    with pytest.raises(DataError, match=words) as error:
+        unpickle.read(path)
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < len(str(path)) + 400
+
+
+ALL_BOMBS = """
+import pathlib, sys, time
+from bombs import BOMBS, START
+from msabench.data import unpickle
+from msabench.errors import DataError
+path = pathlib.Path(sys.argv[1])
+for program, _ in BOMBS.values():
+    path.write_bytes(START + program + b".")
+    begin = time.process_time()
+    try:
+        unpickle.read(path)
+    except DataError:
+        print(time.process_time() - begin)
+"""
+
+
+def test_no_bomb_takes_two_seconds_or_a_gigabyte(tmp_path):
+    """One process for all of them; 1.5 GB of addresses, of which Python, numpy and its threads' stacks take a part."""
+    run = subprocess.run(
+        [sys.executable, "-c", ALL_BOMBS, tmp_path / "bomb.pkl"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    seconds = list(map(float, run.stdout.split()))
+    assert len(seconds) == len(BOMBS)
+    assert max(seconds) < 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"rows": [np.zeros((50, 35), np.float32)] * 300},  # one array for every clip: 2 MB from 7 kB
+        {"train": [((["a", "word"], np.ones((2, 3)), np.ones((2, 5))), np.float32([[1.5]]), "video[0]")] * 9},
+        {1: "a", 2.5: "b", None: "c", b"d": "d", False: "e", np.float32(3): "f"},
+        [[[[[float(i)] * 3] * 2] * 2] * 2 for i in range(100)],
+        np.array([np.zeros(2), ["a", np.array([None, "b"], object)], {}], object),
+        [2**64 - 1, -(2**63), [(start, start + 1) for start in range(1000)]],
+    ],
+    ids=["shared rows", "nested samples", "kinds of keys", "nested lists", "object arrays", "whole numbers"],
+)
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_what_honest_files_hold_is_within_the_bounds(tmp_path, content, protocol):
+    found = unpickle.read(stored(tmp_path, content, protocol))
+    assert type(found) is type(content) or isinstance(found, np.ndarray)
+    assert "".join(str(found).replace("_Array", "array").split()) == "".join(str(content).split())
 
 
 def test_a_huge_memo_index_costs_nothing(tmp_path):

@@ -134,5 +134,5 @@ def test_real_mosi_gives_the_figures_measured_elsewhere(shared_data: Path, case:
     entry = registry.get(case.split()[0])
     model = entry.model(entry.config(), data.spec)
     assert model.fit(data)
-    error = predict(model, data, "test", torch.device("cpu")) - data.splits["test"].labels
+    error = predict(model, data, "test", torch.device("cpu")) - data.labels("test")
     assert np.abs(error).mean() == pytest.approx(expected, abs=0.002)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -190,6 +193,77 @@ for seed in range(15):
     assert ([process.returncode for process in writers], sorted(printed)) == ([0, 0], list(range(1, 31)))
     assert len(SqliteRunStore(on_nfs / "runs.db").find(status="COMPLETED")) == 30
     assert journal(on_nfs / "runs.db") == "delete"
+
+
+# ---- disks that take nothing
+
+
+def place(folder: Path, tmp_path: Path, wal: bool, shm: bool) -> None:
+    """Two finished runs in folder/runs.db; `wal`: the second is only in what a killed process left of its WAL."""
+    store = SqliteRunStore(tmp_path / "made" / "runs.db")
+    for seed in range(2):
+        store.finish(store.begin(run_document(seed=seed)), {"test": {"mae": 0.5 + seed}, "epochs": 3})
+        if seed == 0 or not wal:
+            store._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    folder.mkdir(exist_ok=True)
+    for suffix in ("", *["-wal"] * wal, *["-shm"] * shm):
+        (folder / f"runs.db{suffix}").write_bytes(store.path.with_name(f"runs.db{suffix}").read_bytes())
+    store.close()
+
+
+def read_all(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command that only reads shows both runs."""
+    for command, shown in (("list runs", "1.5"), ("show 2", "1.5"), ("report --format text", "1.000 ±0.707")):
+        assert main([*command.split(), "--results", str(folder)]) == 0
+        assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wal", [True, False])
+@pytest.mark.parametrize("shm", [True, False])
+def test_where_no_byte_can_be_written_all_runs_are_read(
+    tmp_path: Path, wal: bool, shm: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
+    place(tmp_path / "results", tmp_path, wal, shm)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # every write fails; Python ignores SIGXFSZ
+    try:
+        with pytest.raises(OSError, match="File too large"), (tmp_path / "new").open("wb", buffering=0) as file:
+            file.write(b"a")
+        read_all(tmp_path / "results", capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    store = SqliteRunStore(tmp_path / "results" / "runs.db")
+    assert (len(store.find()), store.begin(run_document())) == (2, 3), "with space again, all goes on"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if sys.platform != "linux" or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user cannot mount a file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("wal", [True, False])
+@pytest.mark.parametrize("shm", [True, False])
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_a_store_on_a_full_or_a_read_only_disk_is_read_whole(
+    tmp_path: Path, disk: Path, state: str, wal: bool, shm: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place(disk, tmp_path, wal, shm)
+    if state == "full":
+        with suppress(OSError), (disk / "filling").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        assert os.statvfs(disk).f_bavail == 0
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    read_all(disk, capsys)
 
 
 # ---- schemas

@@ -298,6 +298,25 @@ def test_a_runs_document_cannot_place_weights_elsewhere(
     assert {path for path in names(tmp_path) - before if "runs.db" not in path} == set()
 
 
+@pytest.mark.parametrize("linked", ["the run's folder", "its weights"])
+def test_weights_are_not_placed_through_a_link(
+    store: SqliteRunStore, other: SqliteRunStore, tmp_path: Path, linked: str
+) -> None:
+    with_weights(store, tmp_path)
+    (place,) = export(store, [1], tmp_path / "out", weights=tmp_path)
+    (tmp_path / "victim").mkdir()
+    best = tmp_path / "there" / BEST
+    best.parent.parent.mkdir()
+    if linked == "its weights":
+        best.parent.mkdir()
+        best.symlink_to(tmp_path / "victim" / "new")
+    else:
+        best.parent.symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        import_(other, check(place), tmp_path / "there")
+    assert (list((tmp_path / "victim").iterdir()), other.find()) == ([], [])
+
+
 def test_a_copy_of_a_folder_beside_it_is_the_same_run(
     store: SqliteRunStore, other: SqliteRunStore, tmp_path: Path
 ) -> None:

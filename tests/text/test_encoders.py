@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +306,12 @@ def test_an_empty_list_of_sentences_gives_no_tokens(tiny: EncoderSource) -> None
     tokens = tokenise(tiny, [], 12)
     assert isinstance(tokens, Ragged)
     assert len(tokens) == 0
+
+
+def test_token_ids_beyond_the_encoders_table_are_named_with_split_clip_and_table(tiny):
+    ids = Ragged(np.array([2, 5, 3, 2, 999, 3], np.int32), np.array([0, 3, 6]))
+    encoders.check_ids(
+        tiny, replace(ids, values=ids.values.clip(max=tiny.vocab_size - 1)), "mosi: split 'test'", ["a", "b"]
+    )
+    with pytest.raises(DataError, match=r"(?s)split 'test': token id 999 in row 1 \(b\).*Expected: 0 to 12"):
+        encoders.check_ids(tiny, ids, "mosi: split 'test'", ["a", "b"])

@@ -152,3 +152,12 @@ def test_resolving_imports_neither_torch_nor_transformers(tiny: EncoderSource) -
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tiny.path)], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "../..", "a/b/c", "~nosuchuser/x", "\x1b[2J"])
+@pytest.mark.parametrize("door", [resolve, fetch])
+def test_a_name_that_no_encoder_has_ends_in_a_short_sentence(door, name):
+    with pytest.raises((UsageError, DataError)) as error:
+        door(name)
+    assert len(str(error.value)) < 1500
+    assert "\x1b" not in str(error.value)

@@ -111,7 +111,7 @@ def test_resume_without_a_checkpoint_starts_anew(tiny: Prepared, tmp_path: Path)
 
 def test_test_labels_cannot_influence_a_run(tiny: Prepared, tmp_path: Path) -> None:
     """Permute them: all that is logged, chosen and predicted stays bit-equal; only the test metrics change."""
-    permuted = tiny.with_labels("test", np.random.default_rng(0).permutation(tiny.splits["test"].labels))
+    permuted = tiny.with_labels("test", np.random.default_rng(0).permutation(tiny.labels("test")))
     (a, logged_a), (b, logged_b) = run(tiny, tmp_path / "a"), run(permuted, tmp_path / "b")
     assert same_predictions(a, b)
     assert logged_a.digits() == logged_b.digits()

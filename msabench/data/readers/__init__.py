@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msabench.data import unpickle
+from msabench.data import leaks, unpickle
 from msabench.data.cache import Writer
 from msabench.data.schema import Dataset
 from msabench.errors import DataError
+from msabench.shown import brief
 
 if TYPE_CHECKING:
     from msabench.data.find import Card
@@ -39,20 +41,21 @@ def readers() -> list[Reader]:
 
 def version() -> str:
     """What a cached form depends on besides the source file."""
-    return ",".join(f"{reader.LAYOUT} {reader.VERSION}" for reader in readers())
+    return ",".join([*(f"{reader.LAYOUT} {reader.VERSION}" for reader in readers()), f"leaks {leaks.VERSION}"])
 
 
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
-    """The dataset in a file of any known layout, its large arrays in `writer`.
+    """The dataset in a file of any known layout, its large arrays in `writer`; what leaks is in its notes.
 
     Raises DataError when the file cannot be read or has no known layout.
     """
     content = unpickle.read(path)
     for reader in readers():
         if reader.claims(content):
-            return reader.read(content, path, card, writer)
+            dataset = reader.read(content, path, card, writer)
+            return replace(dataset, notes=(*dataset.notes, *leaks.notes(dataset.splits)))
     found = (
-        f"a dict with keys {', '.join(map(repr, list(content)[:12]))}"
+        f"a dict with keys {', '.join(brief(key, 40) for key in list(content)[:12])}"
         if isinstance(content, dict)
         else (f"a {type(content).__name__}")
     )

@@ -19,18 +19,21 @@ from msabench.data.fingerprint import fingerprint
 from msabench.data.repair import Padded, Tally, extents_by_lengths, extents_by_zeros
 from msabench.data.schema import SPLITS, Dataset, Ragged, Split
 from msabench.errors import DataError
+from msabench.shown import brief
 
 if TYPE_CHECKING:
     from msabench.data.find import Card
 
 LAYOUT = "MMSA"
-VERSION = 1
+VERSION = 2
+TWINS = ("mosi-sim", "mosei-sim")
 TWIN = "msabench"  # a key beside the splits: this file holds a simulated twin and must never pass for the real set
 
 _SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "dev", "val"), "test": ("test",)}
 _KEYS = {"audio": "audio", "visual": "vision"}
 _LABELS = ("regression_labels", "labels")
 _PER_CLIP = ("raw_text", "text", "text_bert", "audio", "vision", "audio_lengths", "vision_lengths", "id")
+BERT_TABLE = 30522  # rows of bert-base-uncased's table
 _EXTRA = {"text": "regression_labels_T", "audio": "regression_labels_A", "visual": "regression_labels_V"}
 
 
@@ -44,7 +47,7 @@ def claims(content: Any) -> bool:
 def read(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
     tally = Tally()
     splits: dict[str, Split] = {}
-    keys = ", ".join(map(str, content))
+    keys = _names(content)
     for split, names in _SPLIT_NAMES.items():
         name = next((name for name in names if name in content), None)
         if name is None:
@@ -52,7 +55,7 @@ def read(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
         splits[split] = _Part(path, split, content.pop(name), tally).read(writer, card.label_range)
     _check_agreement(path, splits)
     _note_whole(splits, tally)
-    twin = content.get(TWIN, {})
+    twin = _twin(path, content.get(TWIN, {}))
     if not twin:
         _note_sizes(splits, card, tally)
     return Dataset(
@@ -101,7 +104,7 @@ class _Part:
         return DataError(f"{where}: {what}.\n  Found: {found}.\n  Expected: {expected}.")
 
     def found_keys(self) -> str:
-        return ", ".join(map(str, self.content)) or "no keys"
+        return _names(self.content) or "no keys"
 
     def rows(self, key: str) -> int:
         values = self.content[key]
@@ -113,12 +116,14 @@ class _Part:
         """The numbers under `key`, with `ndim` axes; takes them out of the content, so that they can be freed."""
         values = self.numbers(key, f"shape {shape}")
         del self.content[key]
-        if values.ndim != ndim or values.dtype.kind not in "fiub":
+        if values.ndim != ndim or values.dtype.kind not in "fiub" or not values.size:
             found = f"shape {values.shape} of {values.dtype}"
             raise self.error(f"key {key!r} has the wrong shape or type", found, f"numbers of shape {shape}")
         return values
 
     def numbers(self, key: str, expected: str) -> np.ndarray:
+        if not _numeric(self.content[key]):
+            raise self.error(f"key {key!r} has the wrong shape or type", "values that are no numbers", expected)
         try:
             return np.asarray(self.content[key])
         except ValueError:  # rows of unequal length
@@ -159,11 +164,14 @@ class _Part:
         if raw.size != len(ids) or raw.dtype.kind not in "fiub":
             found = f"shape {raw.shape} of {raw.dtype}"
             raise self.error(f"key {key!r} has the wrong shape or type", found, f"{len(ids)} numbers")
-        labels = raw.reshape(-1).astype(np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused as such
+            labels = raw.reshape(-1).astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(labels))
         if len(bad):
             row = bad[0]
-            found = f"{labels[row]} in row {row} ({ids[row]})" + (f" and {len(bad) - 1} more" if len(bad) > 1 else "")
+            found = f"{labels[row]} in row {row} ({brief(ids[row])})" + (
+                f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            )
             raise self.error(f"key {key!r} has labels that are no numbers", found, "a finite score; remove these clips")
         outside = np.abs(labels) > label_range + 1e-4  # float32 noise is no defect
         sentence = f"labels: {{n}} lie outside [-{label_range:g}, {label_range:g}] in {key}, kept as they are"
@@ -183,6 +191,13 @@ class _Part:
         ids, real = values[:, 0], values[:, 1] > 0  # (N, T)
         if not (np.isfinite(ids) & (ids >= 0) & (ids < 2**31)).all():
             raise self.error("key 'text_bert' holds what is no token id", f"{ids.min()} to {ids.max()}", "ids from 0")
+        if "raw_text" not in self.content:
+            strange = (real & (ids >= BERT_TABLE)).any(1)
+            self.tally.count(
+                f"text_bert: {{n}} clips hold ids beyond {BERT_TABLE - 1}, bert-base-uncased's last",
+                self.split,
+                strange.sum(),
+            )
         lengths = real.sum(1)
         self.tally.count("text: {n} clips have no tokens", self.split, (lengths == 0).sum())
         kept = writer.keep(lambda: [ids[real].astype(np.int32)], (int(lengths.sum()),), np.int32)
@@ -237,12 +252,39 @@ class _Part:
         except (ValueError, TypeError):
             raw = np.array([np.nan])
         if len(raw) != len(self.content[key]) or not np.isfinite(raw).all() or (raw < 0).any() or (raw % 1).any():
-            raise self.error(f"key {key!r} holds what is no length", str(self.content[key])[:60], "whole numbers >= 0")
-        return raw.astype(np.int64)
+            raise self.error(f"key {key!r} holds what is no length", brief(self.content[key], 60), "whole numbers >= 0")
+        return np.minimum(raw, 1 << 53).astype(np.int64)
 
     def note_repairs(self, what: str, padded: Padded) -> None:
         self.tally.count(f"{what}: {{n}} NaN values set to 0", self.split, padded.nan)
         self.tally.count(f"{what}: {{n}} infinite values set to 0", self.split, padded.infinite)
+
+
+def _names(content: dict[Any, Any]) -> str:
+    names = [brief(key, 40) for key in list(content)[:20]]
+    return ", ".join(names) + (f" and {len(content) - 20:,} more" if len(content) > 20 else "")
+
+
+def _numeric(values: Any) -> bool:
+    """Whether arrays and nested lists hold numbers alone: numpy widens all to the longest text among them."""
+    if isinstance(values, np.ndarray | np.generic):
+        return values.dtype.kind in "fiub"
+    if isinstance(values, list | tuple):
+        return {int, float, bool}.issuperset(map(type, values)) or all(map(_numeric, values))
+    return isinstance(values, int | float)
+
+
+def _twin(path: Path, twin: Any) -> dict[str, Any]:
+    """What a twin's file says of itself: its name and planted truth."""
+    truth = twin.get("truth", {}) if isinstance(twin, dict) else None
+    if twin and not (
+        isinstance(truth, dict)
+        and twin.get("name") in TWINS
+        and all(isinstance(key, str) and len(key) < 40 and isinstance(value, float) for key, value in truth.items())
+    ):
+        expected = f"a name ({' or '.join(TWINS)}) and its planted truth, numbers by name"
+        raise DataError(f"{path}: key {TWIN!r} is no twin's.\n  Found: {brief(twin)}.\n  Expected: {expected}.")
+    return twin or {}
 
 
 def _decoded(item: object) -> str:
