@@ -65,7 +65,12 @@ def nested(levels: int) -> dict[str, Any]:
     return found
 
 
-GONE = object()
+class Gone:
+    def __repr__(self) -> str:
+        return "gone"
+
+
+GONE = Gone()
 NO_TEXT: tuple[Any, ...] = (None, 5, ["x"], {})
 NO_DICT: tuple[Any, ...] = (5, "x", ["x"])
 NO_COUNT: tuple[Any, ...] = ("3", 1.5, -1, True, ["x"], {})
