@@ -303,7 +303,7 @@ def sacred_with(make_observer: Callable[[], Any]) -> Iterator[Run]:
 def ours(folder: Path, server: str | None = None) -> Iterator[Run]:
     path, environment = folder / "runs.db", provenance.environment("cpu")
     store = ReplicatingStore(path, server) if server else SqliteRunStore(path)
-    with sacred_with(lambda: RunRecorder(store, about("k", "mosi", environment))) as run:
+    with sacred_with(lambda: RunRecorder(store, about("0" * 16, "mosi", environment))) as run:
         yield run
     store.close()
 

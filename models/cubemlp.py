@@ -30,9 +30,9 @@ from torch.nn import functional as F
 
 from msabench.config import ScheduleName, TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence
+from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.layers import BiGRUs, align_windows, reverse
-from msabench.registry import register
 
 EPS = 1e-6  # of every LayerNorm in the official code
 

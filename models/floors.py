@@ -17,7 +17,7 @@ from torch import Tensor
 
 from msabench.config import TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output
-from msabench.registry import register
+from msabench.contract.registry import register
 
 if TYPE_CHECKING:
     from msabench.data.batching import Prepared

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
+from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.layers import Sizes, last_step, masked_mean
-from msabench.registry import register
 
 PER_DIMENSION = 4  # samples that a correlation needs
 

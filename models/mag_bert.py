@@ -25,10 +25,10 @@ from torch.nn import functional as F
 
 from msabench.config import OptimiserName, ScheduleName, TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
+from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.groups import bert_groups
 from msabench.models.layers import align_windows, check_fields
-from msabench.registry import register
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
+from msabench.contract.registry import register
 from msabench.errors import UsageError, closest
 from msabench.models.gated_transformer import Discriminators, GatedTransformers
 from msabench.models.groups import encoder_groups
 from msabench.models.label_generation import LabelMemory, weighted_gaps
 from msabench.models.layers import BiGRUs, Bottleneck, LSTMEncoder, check_fields, reverse
 from msabench.models.mutual_information import MutualInformation
-from msabench.registry import register
 
 MODALITIES = {"t": "text", "a": "audio", "v": "visual"}
 LOSSES = ("m", "avl", "dc", "mi")

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from msabench.config import TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequence, State
+from msabench.contract.registry import register
 from msabench.models.layers import LSTMEncoder, Rates, Sizes, align_windows, last_step
-from msabench.registry import register
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from torch.utils.checkpoint import checkpoint
 
 from msabench.config import ScheduleName, TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequence
+from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.layers import last_step
-from msabench.registry import register
 
 # Attention dropout keeps a layer's weights for the gradient on a CPU. From this many per head they are computed again
 # instead, which halves the 4 GB that 16 samples of 500 visual steps take.

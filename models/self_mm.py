@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from msabench.config import TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, State
+from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.groups import encoder_groups
 from msabench.models.label_generation import LabelMemory, weighted_gaps
 from msabench.models.layers import LSTMEncoder, check_fields
-from msabench.registry import register
 
 
 @dataclass(frozen=True)

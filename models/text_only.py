@@ -13,7 +13,7 @@ from torch import nn
 
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output
-from msabench.registry import register
+from msabench.contract.registry import register
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from torch import nn
 
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output
+from msabench.contract.registry import register
 from msabench.models.layers import Rates, Sizes
 from msabench.models.subnets import Subnets
-from msabench.registry import register
 
 
 @dataclass(frozen=True)

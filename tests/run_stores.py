@@ -260,7 +260,7 @@ def odd_run(store: RunStore, seed: int = 0, log: str = "a log\r\nwith é", size:
     values = [0.5, math.nan, math.inf, -math.inf, 1e-300]
     store.log_metrics(run_id, [Point("odd.$name", step, value, EARLY) for step, value in enumerate(values)])
     store.log_metrics(run_id, [Point("mae", step, step / 3) for step in (2, 1)])
-    for name, content in (("predictions.csv", b"id\n"), ("../é \n.npz", b"\0\n" * (size // 2)), ("empty", b"")):
+    for name, content in (("predictions.csv", b"id\n"), ("a folder/é 😀.npz", b"\0\n" * (size // 2)), ("empty", b"")):
         store.add_artifact(run_id, name, content)
     store.update(run_id, {"captured_out": log, "info": store.document(run_id)["info"] | {"odd": ODD}})
     store.finish(run_id, {"test": {"mae": 0.7, "corr": math.nan, "low": -math.inf}, "epochs": 2})

@@ -9,10 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_data_dir, add_store
 from msabench.errors import StoreError
 
+if TYPE_CHECKING:
+    from msabench.store.embedded.sqlite import SqliteRunStore
+    from msabench.store.mongodb.mongo import MongoRunStore
+
+SHOWN = 10  # damaged records, before "and N more"
 Finding = tuple[bool, str, str]  # fine, what was found, what to do when it is not
 
 
@@ -38,11 +44,35 @@ def run(args: argparse.Namespace) -> int:
 
 def repair(args: argparse.Namespace) -> int:
     from msabench.store import local_file
-    from msabench.store.embedded.repair import repair
+    from msabench.store.embedded.repair import repair, set_aside
 
-    result = repair(local_file(_place(args)))
-    print(result)
-    return int(not result.complete)
+    file = local_file(_place(args))
+    result = None if _has_damaged_records(file) else repair(file)  # a file that is whole may stay in use
+    if result is not None:
+        print(result)
+    if result is None or result.kept is not None:
+        aside = set_aside(file)
+        if str(aside):
+            print(aside)
+        return int(bool(aside.moved or aside.alive or (result is not None and not result.complete)))
+    return 0
+
+
+def _has_damaged_records(file: Path) -> bool:
+    """Of a file that is itself in order."""
+    from msabench.errors import StoreError
+    from msabench.store.embedded.repair import check
+    from msabench.store.embedded.sqlite import SqliteRunStore
+
+    try:
+        check(file)
+        store = SqliteRunStore(file, read=True)
+    except StoreError:  # as `repair` will say
+        return False
+    try:
+        return bool(store.damaged())
+    finally:
+        store.close()
 
 
 def versions(args: argparse.Namespace) -> Iterator[Finding]:
@@ -95,9 +125,11 @@ def _source(name: str, data_dir: Path | None) -> str:
 
 def store(args: argparse.Namespace) -> Iterator[Finding]:
     from msabench.store import is_mongo, local_file, redact
-    from msabench.store.embedded.file import DamagedFile
+    from msabench.store.embedded.file import DamagedFile, cure
     from msabench.store.embedded.repair import check
     from msabench.store.embedded.salvage import count
+    from msabench.store.embedded.sqlite import SqliteRunStore
+    from msabench.store.mongodb.mongo import MongoRunStore
 
     place = _place(args)
     ok, fix = True, "choose a folder that can be written with --results"
@@ -111,9 +143,26 @@ def store(args: argparse.Namespace) -> Iterator[Finding]:
     if ok and not _writable(local_file(place)):
         ok, found = False, f"{found}, and no new one can be written"
     yield ok, f"run store {place}: {found}", fix
+    if ok:
+        yield from _records(SqliteRunStore(local_file(place), read=True), str(place), cure(local_file(place)))
     if args.store is not None and is_mongo(args.store):
         ok, found = _attempt(partial(_runs, args.store, args.results))
         yield ok, f"run store {redact(args.store)}: {found}", "start the server, or check user, password and address"
+        if ok:
+            cured = f"python -m msabench rm RUN --store {redact(args.store)}"
+            yield from _records(MongoRunStore(args.store), redact(args.store), cured)
+
+
+def _records(store: SqliteRunStore | MongoRunStore, name: str, fix: str) -> Iterator[Finding]:
+    """The records that are not what a run's are."""
+    try:
+        damaged = store.damaged()
+    finally:
+        store.close()
+    if damaged:
+        lines = [f"\n    run {run_id}: {wrong}" for run_id, wrong in list(damaged.items())[:SHOWN]]
+        more = f"\n    and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+        yield False, f"run store {name}: {len(damaged)} damaged, which count nowhere:{''.join(lines)}{more}", fix
 
 
 def _place(args: argparse.Namespace) -> Path:

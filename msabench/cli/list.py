@@ -84,7 +84,7 @@ def list_runs(args: argparse.Namespace) -> int:
         runs = query.find(store, conditions)[-limit:]
         if args.json:
             for run in runs:
-                print(json.dumps(_plain(asdict(run))))
+                print(json.dumps(_plain(asdict(run)), default=str))
         elif runs:
             print(table(runs, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
         elif conditions:

@@ -51,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
     remote = MongoRunStore(args.store) if args.store and is_mongo(args.store) else None
     local = open_local(args.results if remote or not args.store else args.store)
     try:
-        here = {run.uuid: run.id for run in local.find()}
-        ids = [here[run.uuid] for run in runs if run.uuid in here]
+        here = {run.uuid: run.id for run in local.find() if run.uuid}  # a damaged record may have none
+        own = {run.id: run.id if remote is None else here.get(run.uuid) for run in runs}
+        ids = [run_id for run_id in own.values() if run_id is not None]
         upkeep.check_removable(runs, args.results)
         folders = upkeep.left_behind(local, ids, args.results)
         print("\n".join(map(_line, runs)))
@@ -68,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
         for run in runs:
             if remote is not None:  # first: when it does not answer, both keep the run
                 remote.delete(run.id)
-            if run.uuid in here:
-                local.delete(here[run.uuid])
+            if (run_id := own[run.id]) is not None:
+                local.delete(run_id)
         upkeep.discard(folders, args.results)
         places = [remote.url] if remote else []
         print(f"Removed {_count(runs)} from {' and '.join([*places, local.url] if ids else places)}.")

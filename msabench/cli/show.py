@@ -95,7 +95,12 @@ def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
     """The lines of `show`. results: the folder whose checkpoints it looks for."""
     from msabench.store import checkpoints
 
-    run, document = store.load(run_id), store.document(run_id)
+    run = store.load(run_id)
+    if run.status == "DAMAGED":
+        yield f"run {run.id}: DAMAGED, its record is not a run's"
+        yield from _indent([*run.notes, "what to do: python -m msabench doctor"])
+        return
+    document = store.document(run_id)
     environment, curves = run.environment, store.metrics(run_id)
     yield title(run)
     yield f"  {when(run.started)}, {duration(run)}   key {short(run.key)}   uuid {short(run.uuid)}"

@@ -55,8 +55,11 @@ def from_dict(stored: Mapping[str, Any]) -> RunConfig:
 
     Raises UsageError for a model that is not there and for settings that it no longer has.
     """
-    hparams, config = stored["hparams"], registry.get(stored["model"]).config
-    if gone := sorted(hparams.keys() - {f.name for f in fields(config)}):
+    hparams, config = stored.get("hparams"), registry.get(stored["model"]).config
+    if hparams is None or "data" not in stored or "preset" not in stored:
+        raise UsageError("this run has no settings stored with it that it could be trained again with.")
+    given = {*hparams, *stored["data"]}
+    if gone := sorted(given - {f.name for part in (config, DataConfig) for f in fields(part)}):
         raise UsageError(f"{stored['model']} no longer has the setting {gone[0]!r} that this run was trained with.")
     return RunConfig(
         **{name: stored[name] for name in ("model", "dataset", "preset", "seed")},

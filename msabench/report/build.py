@@ -44,8 +44,10 @@ def build(
     convention: whose metric definitions the results follow (a label).
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
+    records = list(records)
+    damaged = [record for record in records if record.status == "DAMAGED"]
     for record in records:
-        if record.reproduces is None:  # the run that it trained again counts already
+        if record.status != "DAMAGED" and record.reproduces is None:  # the run that it trained again counts already
             found[_table_key(record)].append(record)
     groups = [group for group in found.values() if any(map(_counts, group))]
     homeless = [record for group in found.values() if not any(map(_counts, group)) for record in group]
@@ -55,12 +57,12 @@ def build(
     ]
     notes = []
     if homeless:
-        ids = ", ".join(str(record.id) for record in sorted(homeless, key=lambda r: r.id)[:10])
-        more = ", …" if len(homeless) > 10 else ""
         notes.append(
-            f"In no table, for want of a completed run in their setting: {_tally(homeless)} (run {ids}{more}). "
+            f"In no table, for want of a completed run in their setting: {_tally(homeless)} ({_ids(homeless)}). "
             "Why: python -m msabench show RUN"
         )
+    if damaged:
+        notes.append(f"Not counted: {_tally(damaged)} ({_ids(damaged)}). Why: python -m msabench show RUN")
     return Report(
         tuple(sorted(tables, key=lambda table: (table.dataset, table.conditions, table.origin))), tuple(notes)
     )
@@ -68,6 +70,12 @@ def build(
 
 def _counts(record: RunRecord) -> bool:
     return record.status == "COMPLETED" and bool(record.result and record.result.get("test"))
+
+
+def _ids(records: Sequence[RunRecord]) -> str:
+    """ "run 3, 7" """
+    first = ", ".join(str(number) for number in sorted(record.id for record in records)[:10])
+    return f"run {first}" + (", …" if len(records) > 10 else "")
 
 
 def _tally(records: Iterable[RunRecord]) -> str:
@@ -219,22 +227,20 @@ def _measured(
 ) -> list[Row]:
     rows: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)  # by settings, then by what else decides digits
     for record in counted:
-        settings = json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True)
+        settings = json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True, default=str)
         rows[settings, f"{record.protocol} {code(record)}"].append(record)
     usual = _usual(rows.values())
     for model, name in usual:
         usual[model, name] |= flat(preset(model, str(name), counted[0].dataset))
     times = Counter(settings for settings, _ in rows)
     return [
-        _row(
-            runs,
-            columns,
-            curve,
-            usual[runs[0].model, runs[0].config.get("preset")],
-            version=_version(runs, code) if times[settings] > 1 else "",
-        )
+        _row(runs, columns, curve, usual[_named(runs)], _version(runs, code) if times[settings] > 1 else "")
         for (settings, _), runs in rows.items()
     ]
+
+
+def _named(runs: Sequence[RunRecord]) -> tuple[str, Any]:
+    return runs[0].model, runs[0].config.get("preset")
 
 
 def _version(runs: Sequence[RunRecord], code: Callable[[RunRecord], str]) -> str:
@@ -248,7 +254,7 @@ def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, Any], dict[st
     """Per model and preset the parameters that most seeds ran with, at a tie the first that were run."""
     found: dict[tuple[str, Any], tuple[tuple[int, int], dict[str, Any]]] = {}
     for runs in rows:
-        name = runs[0].model, runs[0].config.get("preset")
+        name = _named(runs)
         weight = len({run.seed for run in runs}), -min(run.id for run in runs)
         if name not in found or weight > found[name][0]:
             found[name] = weight, _params(runs[0])
@@ -280,7 +286,8 @@ def _row(
     told = [] if preset in ("paper", usual_preset(first.model)) else [preset]
     for key in sorted(params.keys() | usual.keys()):
         if (value := params.get(key, "absent")) != usual.get(key, "absent"):
-            told.append(f"{key}={json.dumps(value) if isinstance(value, list) else _plain(value)}".replace('"', ""))
+            shown = json.dumps(value, default=str) if isinstance(value, list) else _plain(value)
+            told.append(f"{key}={shown}".replace('"', ""))
     told += [version] if version else []
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
     seeds = tuple(sorted(latest))

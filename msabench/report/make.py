@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from msabench.report.build import build
 from msabench.report.columns import metric_protocol
 from msabench.report.table import Report
 from msabench.shown import short
-from msabench.store import documents
+from msabench.store import documents, predictions
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
@@ -59,7 +58,7 @@ def make(
         records,
         published=published_results.results if published else lambda dataset: (),
         preset=_preset,
-        code=lambda record: record.code or documents.model_code(store.document(record.id)),
+        code=lambda record: record.code or _older_code(record, store),
         curve=_curves(store) if curves else lambda record: [],
         convention=convention,
     )
@@ -89,23 +88,24 @@ def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
     return lambda record: curves.get(record.id, [])
 
 
+def _older_code(record: RunRecord, store: RunStore) -> str:
+    try:
+        return documents.model_code(store.document(record.id))
+    except StoreError:  # of a run whose document is damaged where `find` does not look
+        return f"unknown, of run {record.id}"
+
+
 def _current(record: RunRecord, store: RunStore) -> RunRecord:
     """A run that was scored by other definitions of the metrics, scored again by these from its stored predictions."""
     if record.status != "COMPLETED" or not record.result or record.scoring == metrics.version():
         return record
     try:
-        pred, true = _predictions(record, store)
-    except StoreError:
-        note = "scored by another version of the metrics, and its predictions are not stored"
+        _, pred, true = map(list, zip(*predictions.read(store, record.id, "test"), strict=True))
+        test = metrics.evaluate(pred, true, metric_protocol(record))
+    except (StoreError, metrics.MetricError) as error:
+        note = f"scored by another version of the metrics, and cannot be scored again: {error}"
         return replace(record, notes=(*record.notes, note))
-    test = metrics.evaluate(pred, true, metric_protocol(record))
     return replace(record, result={**record.result, "test": test})
-
-
-def _predictions(record: RunRecord, store: RunStore) -> tuple[list[float], list[float]]:
-    """Predictions and labels on test, (N,) each."""
-    rows = list(csv.DictReader(store.artifact(record.id, "predictions.csv").decode().splitlines()))
-    return [float(row["prediction"]) for row in rows], [float(row["label"]) for row in rows]
 
 
 def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) -> list[RunRecord]:
@@ -118,7 +118,7 @@ def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) ->
                     f"--metric-convention {convention} is for MOSI and MOSEI; run {record.id} is of {record.dataset}.\n"
                     "  Leave it out:  --dataset mosi"
                 )
-            pred, true = _predictions(record, store)
+            _, pred, true = map(list, zip(*predictions.read(store, record.id, "test"), strict=True))
             record = replace(record, result={**record.result, "test": score(pred, true, convention)})
         rescored.append(record)
     return rescored

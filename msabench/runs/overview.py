@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msabench.frames import frame
-from msabench.metrics import PROTOCOLS
+from msabench.metrics import functions
 from msabench.store import query
 from msabench.store.protocol import RunRecord, RunStore, flat
 
@@ -26,8 +26,8 @@ def overview(store: RunStore, conditions: Iterable[str], limit: int | None = Non
     """
     records = query.find(store, query.parse(conditions))[-(limit or 0) :]
     rows = [_row(record) for record in records]
-    scores = [f"test.{name}" for name in PROTOCOLS["mosi"]]
-    scores += [f"test.{name}" for name in PROTOCOLS["sims"] if any(f"test.{name}" in row for row in rows)]
+    scores = [f"test.{name}" for name in functions("mosi")]
+    scores += [f"test.{name}" for name in functions("sims") if any(f"test.{name}" in row for row in rows)]
     return frame(rows, [*FIRST, *dict.fromkeys(scores), *SETTING, *_varied(records)])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,12 +22,13 @@ from msabench.runs import provenance
 from msabench.runs.execute import differing, execute
 from msabench.runs.run import resolve_device
 from msabench.shown import printable
-from msabench.store import documents
+from msabench.store import documents, predictions
 from msabench.store.protocol import RunRecord, RunStore, flat
 from msabench.train.loop import train
 
 log = logging.getLogger("msabench")
 NOT_DIGITS = ("seconds", "peak_memory_mib")  # of a result: the machine's business
+OPTIONS = ("amp",)  # of training, that are stored with a run
 SPLITS = ("test", "valid")
 SHOWN = 8  # metrics that differ, before "…"
 Curves = Mapping[str, list[tuple[int, float]]]
@@ -82,17 +81,22 @@ def reproduce(
     DataError when the data is missing or (without `anyway`) differs, and what `execute` raises.
     """
     original = origin.load(run_id)
+    if original.status == "DAMAGED":
+        raise documents.damaged_run(origin.url, run_id, original.notes[0])
     result = original.result or {}
     if original.status not in ("COMPLETED", "OVERWRITTEN") or "test" not in result:
         raise UsageError(
             f"run {run_id} is {original.status.lower()}: only a finished run has digits to compare.  "
             "(python -m msabench list runs status=completed)"
         )
-    predictions = {split: _predictions(origin, run_id, split) for split in SPLITS}
+    stored = {split: _predictions(origin, run_id, split) for split in SPLITS}
     config = configure.from_dict(original.config)
     if text_encoder is not None:
         config = replace(config, data=replace(config.data, text_encoder=text_encoder))
-    target = resolve_device(device or original.environment["device"])
+    options = origin.document(run_id)["info"]["msabench"].get("options", {})
+    if other := [name for name in options if name not in OPTIONS]:
+        raise UsageError(f"run {run_id} was trained with the option {other[0]!r}, which this msabench has not.")
+    target = resolve_device(device or original.environment.get("device", "auto"))
     data, other = _prepared(original, config, data_dir, anyway=anyway, progress=progress)
     with _threads(original.environment.get("threads")):
         outcome = execute(
@@ -106,13 +110,13 @@ def reproduce(
             overwrite=True,
             reproduces=original.uuid,
             progress=progress,
-            **origin.document(run_id)["info"]["msabench"].get("options", {}),
+            **options,
         )
     if outcome.status == "interrupted":
         return None
     run = store.load(outcome.run_id)
     unequal = _other_results(original, run)
-    for split, before in predictions.items():
+    for split, before in stored.items():
         unequal += _other_predictions(split, before, _predictions(store, run.id, split))
     if unequal:
         unequal += _first_difference(origin.metrics(run_id), store.metrics(run.id))
@@ -127,7 +131,7 @@ def reproduce(
             *_new_settings(original.config, run.config),
         ],
         compared=" and ".join(
-            f"{len(result[split])} metrics and {len(predictions[split])} predictions on {split}" for split in SPLITS
+            f"{len(result[split])} metrics and {len(stored[split])} predictions on {split}" for split in SPLITS
         ),
     )
     _note(store, found)
@@ -248,9 +252,7 @@ def _other_predictions(split: str, before: Mapping[str, float], after: Mapping[s
 
 
 def _predictions(store: RunStore, run_id: int, split: str) -> dict[str, float]:
-    name = "predictions.csv" if split == "test" else f"predictions.{split}.csv"
-    rows = csv.DictReader(io.StringIO(store.artifact(run_id, name).decode(), newline=""))
-    return {row["id"]: float(row["prediction"]) for row in rows}
+    return {sample: prediction for sample, prediction, _ in predictions.read(store, run_id, split)}
 
 
 def _first_difference(before: Curves, after: Curves) -> list[str]:

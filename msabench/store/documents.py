@@ -17,7 +17,8 @@ from bson import ObjectId, json_util
 
 from msabench.errors import RunTaken, StoreError, UsageError, closest
 from msabench.shown import short
-from msabench.store.protocol import SILENT_AFTER, RunCopy, RunRecord
+from msabench.store import schema
+from msabench.store.protocol import SILENT_AFTER, Point, RunCopy, RunRecord
 
 TELLING = ("status", "start_time", "stop_time", "heartbeat", "result", "fail_trace", "artifacts")  # see State
 FILTERS = ("status", "model", "dataset", "seed", "key")
@@ -101,6 +102,7 @@ class State(NamedTuple):
     id: int
     revision: int
     telling: dict[str, Any]
+    wrong: str | None = None  # why the record cannot be compared: it is damaged
 
     def equals(self, other: State) -> bool:
         ours, theirs = _comparable(self.telling), _comparable(other.telling)
@@ -154,6 +156,10 @@ def no_artifact(url: str, run_id: int, name: str, known: list[str]) -> StoreErro
     return StoreError(f"{url}: run {run_id} has no artifact {name!r}.{closest(name, known)}  It has: {there}.")
 
 
+def damaged_run(url: str, run_id: int, wrong: str) -> StoreError:
+    return StoreError(f"{url}: run {run_id} is damaged: {wrong}.  (What to do: python -m msabench doctor)")
+
+
 def finished(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"status": "COMPLETED", "result": result, "stop_time": now()}
 
@@ -195,8 +201,21 @@ def model_code(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(sorted(own)).encode()).hexdigest() if own else ""
 
 
-def to_record(document: Mapping[str, Any]) -> RunRecord:
-    """What readers see of a run document; neither its log nor its experiment and host fields are needed."""
+def by_name(points: Sequence[Point]) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of points in order of steps, by name in alphabetical order."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for point in sorted(points, key=lambda p: p.name):
+        found.setdefault(point.name, []).append((point.step, point.value))
+    return found
+
+
+def to_record(document: Mapping[str, Any], wrong: str | None, columns: Mapping[str, Any] | None = None) -> RunRecord:
+    """What readers see of a run document; neither its log nor its experiment and host fields are needed.
+
+    wrong: what the schema says of it; such a record reads as DAMAGED. columns: what is known of it apart from it.
+    """
+    if wrong is not None:
+        return _damaged(document["_id"], named(document) if columns is None else columns, wrong)
     config, info = document["config"], document["info"]
     ours = info["msabench"]
     alive = document.get("heartbeat") or document.get("start_time")
@@ -226,6 +245,19 @@ def to_record(document: Mapping[str, Any]) -> RunRecord:
         protocol=ours.get("protocol", 0),
         reproduces=ours.get("reproduces"),
     )
+
+
+def _damaged(run_id: int, about: Mapping[str, Any], wrong: str) -> RunRecord:
+    known: dict[str, Any] = {"uuid": "", "key": "", "model": "?", "dataset": "?", "seed": 0}
+    known |= {name: about[name] for name in known if name in about and not schema.part_fault(**{name: about[name]})}
+    return RunRecord(id=run_id, status="DAMAGED", config={}, setting={}, result=None, notes=(wrong,), **known)
+
+
+def named(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document that may be anything says of its run."""
+    info = document.get("info")
+    parts = document.get("config"), info.get("msabench") if isinstance(info, Mapping) else None
+    return {name: value for part in parts if isinstance(part, Mapping) for name, value in part.items()}
 
 
 def _aware(time: datetime | None) -> datetime | None:

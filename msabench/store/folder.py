@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bson import json_util
+from bson.errors import BSONError
 from tqdm import tqdm
 
 from msabench import __version__
 from msabench.errors import StoreError
-from msabench.store import checkpoints, documents
+from msabench.shown import printable
+from msabench.store import checkpoints, documents, formats, outside, plain, schema
 from msabench.store.embedded.sqlite import SqliteRunStore
 from msabench.store.protocol import Point, RunCopy, RunStore
 
@@ -39,8 +40,21 @@ ABOUT = (
     f"A run exported by msabench {__version__}. run.json is Sacred's document in MongoDB's Extended JSON; "
     "a key that itself begins with $ is written with one more $."
 )
-RELAXED = json_util.JSONOptions(json_mode=json_util.JSONMode.RELAXED, tz_aware=False)
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no files on Windows
+OWN = ("run.json", "metrics.csv", "log.txt")  # the files that every run has, and that are read
+LIMITS = {  # bytes of a file, by its path or kind
+    MANIFEST: 2**24,
+    "run.json": 2**26,
+    "metrics.csv": 2**27,
+    "log.txt": 2 * schema.LONGEST_LOG,
+    "source": 2**26,
+    "artifact": 10**9 - 1,  # SQLite's limit of a value
+    "weights": 2**36,
+}
+UNREADABLE = (  # what Python's JSON, csv and bson's Extended JSON raise over what they are not made for
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    *(csv.Error, BSONError),
+)
 LONGEST = 60  # characters of a part of a path: at most 240 bytes, where file systems allow 255
 
 
@@ -57,7 +71,9 @@ def export(
     """
     places = {run_id: folder / f"run-{run_id}" for run_id in run_ids}
     for run_id, place in places.items():
-        store.load(run_id)
+        run = store.load(run_id)
+        if run.status == "DAMAGED":
+            raise documents.damaged_run(store.url, run_id, run.notes[0])
         if place.exists():
             raise StoreError(f"{place} exists already. Export to another folder, or remove it first.")
     for run_id, place in _bar(places.items(), "exporting", progress):
@@ -83,7 +99,7 @@ def _write(run: RunCopy, place: Path, results: Path | None) -> None:
                 entries.append({"path": f"weights/{best.name}", "sha256": sha256, "kind": "weights"})
             manifest = {"format": FORMAT, "about": ABOUT, "uuid": ours["uuid"], "run": run.number}
             manifest |= {"revision": run.revision, "files": entries}
-            _put(unfinished, MANIFEST, _json(manifest))
+            _put(unfinished, MANIFEST, formats.to_json(manifest))
             unfinished.rename(place)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)  # unless it has just got its name
@@ -92,9 +108,9 @@ def _write(run: RunCopy, place: Path, results: Path | None) -> None:
 def _own_files(run: RunCopy) -> dict[str, bytes]:
     document = {name: value for name, value in run.document.items() if name != "captured_out"}
     return {
-        "run.json": _json({"_id": run.number, **document}),
-        "config.json": _json(run.document["config"]),
-        "metrics.csv": _to_csv(run.points),
+        "run.json": formats.to_json({"_id": run.number, **document}),
+        "config.json": formats.to_json(run.document["config"]),
+        "metrics.csv": formats.to_csv(run.points),
         "log.txt": run.document.get("captured_out", "").encode(),
     }
 
@@ -149,10 +165,11 @@ class Imported:
 
 def check(folder: Path, *, progress: bool = False) -> list[ExportedRun]:
     """The exported run at `folder`, or all that lie in it. Raises StoreError, which names them, when files are not
-    what was exported."""
+    what was exported or a run is not what one must be. No link is followed."""
     with _reading(folder):
-        places = [folder] if (folder / MANIFEST).is_file() else sorted(folder.iterdir())
-        found = [_open(place) for place in places if (place / MANIFEST).is_file() and not place.name.startswith(".")]
+        places = [folder] if os.path.lexists(folder / MANIFEST) else sorted(folder.iterdir())
+        there = [place for place in places if os.path.lexists(place / MANIFEST) and not place.name.startswith(".")]
+    found = [_open(place, linked=place != folder and place.is_symlink()) for place in there]
     if not found:
         raise StoreError(f"{folder} is no exported run and has none in it: no {MANIFEST}.  (msabench export --help)")
     wrong = [line for run in _bar(found, "checking", progress) for line in run.wrong()]
@@ -162,6 +179,8 @@ def check(folder: Path, *, progress: bool = False) -> list[ExportedRun]:
             f"{folder}: not what was exported: {', '.join(wrong[:10])}{more}. "
             "Nothing is imported. Restore these files, or export the runs again."
         )
+    for run in found:
+        run.require_fit()
     return found
 
 
@@ -175,6 +194,9 @@ def import_(store: SqliteRunStore, runs: Iterable[ExportedRun], results: Path, *
     newest = {run.uuid: run for run in sorted(runs, key=lambda run: run.revision)}
     found = sorted(newest.values(), key=lambda run: run.number)
     here = store.states()
+    for state in (here[run.uuid] for run in found if run.uuid in here):
+        if state.wrong:
+            raise documents.damaged_run(store.url, state.id, state.wrong)
     new = [run for run in found if run.uuid not in here or here[run.uuid].revision < run.revision]
     same = [run for run in found if run.uuid in here and here[run.uuid].revision == run.revision]
     differing = {run.uuid for run in same if not here[run.uuid].equals(documents.state(run.read()))}
@@ -202,25 +224,73 @@ class ExportedRun:
     files: list[dict[str, str]]
 
     def wrong(self) -> Iterator[str]:
-        """Files that are missing or not as they were exported."""
+        """Files that are missing, not as they were exported, or not to be read."""
         for file in self.files:
-            path = self.folder / file["path"]
-            what = "missing" if not path.is_file() else "changed" if _digest(path) != file["sha256"] else None
+            try:
+                what = "changed" if self._digest(file) != file["sha256"] else None
+            except FileNotFoundError:
+                what = "missing"
+            except outside.Refused as error:
+                what = str(error)
+            except OSError as error:
+                what = error.strerror or str(error)
             if what:
                 yield f"{self.folder.name}/{file['path']} ({what})"
 
-    def read(self) -> RunCopy:
-        with _reading(self.folder):
-            document = _from_json((self.folder / "run.json").read_bytes())
-            if document.pop("_id") != self.number or document["info"]["msabench"]["uuid"] != self.uuid:
-                raise ValueError("run.json is another run's")
-            document["captured_out"] = (self.folder / "log.txt").read_bytes().decode()
-            points = _from_csv((self.folder / "metrics.csv").read_bytes())
-            sources, artifacts = (
-                {f["name"]: (self.folder / f["path"]).read_bytes() for f in self.files if f.get("kind") == kind}
-                for kind in ("source", "artifact")
+    def _digest(self, file: Mapping[str, str]) -> str:
+        with outside.opened(self.folder, file["path"], _limit(file)) as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
+    def require_fit(self) -> None:
+        """Raises StoreError, which says where, found and expected, for a run that is not what one must be."""
+        document = self._document()
+        checks = {
+            "run.json": schema.fault(document),
+            "metrics.csv": schema.points_fault(map(attrgetter("name", "step", "value", "time"), self._points())),
+            MANIFEST: schema.part_fault(files=dict.fromkeys(self._named("artifact"), b""))
+            or schema.part_fault(files=dict.fromkeys(map(plain.reduced, self._named("source")), b"")),
+        }
+        for name, wrong in checks.items():
+            if wrong is not None:
+                raise StoreError(f"{self.folder.name}/{name}: {wrong}. Nothing is imported.")
+        ours = document["info"]["msabench"]
+        if (document["_id"], ours["uuid"]) != (self.number, self.uuid):
+            found, expected = (
+                f"run {n}, {uuid}" for n, uuid in ((document["_id"], ours["uuid"]), (self.number, self.uuid))
             )
-            return RunCopy(self.number, self.revision, document, points, sources, artifacts)
+            raise StoreError(f"{self.folder.name}/run.json: found {found}, expected {expected}. Nothing is imported.")
+
+    def read(self) -> RunCopy:
+        """A run that `require_fit` has found to be one."""
+        with _reading(self.folder):
+            document = self._document()
+            del document["_id"]
+            sources, artifacts = (
+                {name: self._read(path) for name, path in self._named(kind).items()} for kind in ("source", "artifact")
+            )
+            return RunCopy(self.number, self.revision, document, self._points(), sources, artifacts)
+
+    def _document(self) -> dict[str, Any]:
+        with _reading(self.folder / "run.json"):
+            document = formats.from_json(self._read("run.json"))
+        with _reading(self.folder / "log.txt"):
+            return {**document, "captured_out": self._read("log.txt").decode()}
+
+    def _points(self) -> list[Point]:
+        with _reading(self.folder / "metrics.csv"):
+            return formats.from_csv(self._read("metrics.csv"))
+
+    def _named(self, kind: str) -> dict[str, str]:
+        """Paths by the names that files of a kind have in a store."""
+        return {file["name"]: file["path"] for file in self.files if file.get("kind") == kind}
+
+    def _read(self, path: str) -> bytes:
+        """A listed file, if it is still what it was."""
+        file = next(file for file in self.files if file["path"] == path)
+        content = outside.read(self.folder, path, _limit(file))
+        if hashlib.sha256(content).hexdigest() != file["sha256"]:
+            raise ValueError(f"{path} was changed meanwhile")
+        return content
 
     def place_weights(self, results: Path) -> list[Path]:
         """Copies the weights to where the run has them, and returns what it copied."""
@@ -245,59 +315,30 @@ def _bar(steps: Collection[Any], what: str, progress: bool) -> Any:
     return tqdm(steps, desc=what, unit="run", delay=1, leave=False, disable=not progress)
 
 
-def _open(folder: Path) -> ExportedRun:
-    """Raises StoreError for a manifest that is not ours, or leads out of the folder."""
-    manifest = _from_json((folder / MANIFEST).read_bytes())
-    if manifest["format"] > FORMAT:
-        raise StoreError(f"{folder} was exported by a newer msabench ({manifest['about'][:60]}…). Upgrade msabench.")
-    root = folder.resolve()
-    for file in manifest["files"]:
-        if not (folder / file["path"]).resolve().is_relative_to(root):
-            raise StoreError(f"{folder / MANIFEST} names {file['path']!r}, a file outside of the folder.")
-    return ExportedRun(folder, manifest["run"], manifest["uuid"], manifest["revision"], manifest["files"])
+def _open(folder: Path, *, linked: bool) -> ExportedRun:
+    """Raises StoreError for a manifest that is not ours, does not list what a run has, or leads out of the folder."""
+    with _reading(folder):
+        if linked:
+            raise outside.Refused("a symbolic link")
+        manifest = formats.from_json(outside.read(folder, MANIFEST, LIMITS[MANIFEST]))
+        version = manifest.get("format") if isinstance(manifest, dict) else None
+        if isinstance(version, int) and version > FORMAT:
+            about = plain.shown(manifest.get("about"))
+            raise StoreError(f"{folder} was exported by a newer msabench ({about}). Upgrade msabench.")
+        if (wrong := schema.manifest_fault(manifest)) is not None:
+            raise ValueError(f"{MANIFEST}: {wrong}")
+        files = manifest["files"]
+        for names in ([f["path"] for f in files], [(f["kind"], f.get("name")) for f in files if "kind" in f]):
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise ValueError(f"{MANIFEST}: files: found {plain.shown(twice[0])} twice, expected each once")
+        lacking = set(OWN) - {file["path"] for file in files if "kind" not in file}
+        if lacking or any("name" not in file for file in files if file.get("kind") in ("source", "artifact")):
+            raise ValueError(f"{MANIFEST}: files: expected {', '.join(OWN)}, and a name for each artifact and source")
+    return ExportedRun(folder, manifest["run"], manifest["uuid"], manifest["revision"], files)
 
 
-# ---- formats
-
-
-def _json(value: Any) -> bytes:
-    text: str = json_util.dumps(_escaped(value), json_options=RELAXED, indent=2, ensure_ascii=False)
-    return (text + "\n").encode()
-
-
-def _from_json(content: bytes) -> dict[str, Any]:
-    return _unescaped(json_util.loads(content.decode(), json_options=RELAXED))
-
-
-def _escaped(value: Any) -> Any:
-    """Keys that begin with $, which Extended JSON keeps for itself, with one more."""
-    return _with_keys(value, lambda key: "$" + key if key.startswith("$") else key)
-
-
-def _unescaped(value: Any) -> Any:
-    return _with_keys(value, lambda key: key[1:] if key.startswith("$$") else key)
-
-
-def _with_keys(value: Any, rename: Callable[[str], str]) -> Any:
-    if isinstance(value, dict):
-        return {rename(key): _with_keys(inner, rename) for key, inner in value.items()}
-    return [_with_keys(inner, rename) for inner in value] if isinstance(value, list) else value
-
-
-def _to_csv(points: list[Point]) -> bytes:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["name", "step", "value", "time"])
-    for p in points:
-        assert p.time is not None  # a store gives each point one
-        writer.writerow([p.name, p.step, repr(p.value), p.time.isoformat(timespec="milliseconds") + "Z"])
-    return file.getvalue().encode()
-
-
-def _from_csv(content: bytes) -> list[Point]:
-    rows = csv.reader(io.StringIO(content.decode(), newline=""))
-    next(rows)
-    return [Point(n, int(s), float(v), datetime.fromisoformat(t).replace(tzinfo=None)) for n, s, v, t in rows]
+def _limit(file: Mapping[str, str]) -> int:
+    return LIMITS.get(file.get("kind") or file["path"], LIMITS["run.json"])
 
 
 def _digest(path: Path) -> str:
@@ -322,5 +363,6 @@ def _reading(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"{error.filename or place} cannot be read ({error.strerror or error}).") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{place} is not what msabench exports ({type(error).__name__}: {error}).") from error
+    except UNREADABLE as error:
+        reason = printable(str(error), keep="")[:300] or type(error).__name__
+        raise StoreError(f"{place} is not what msabench exports ({reason}). Nothing is imported.") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from msabench.store import documents
+from msabench.store.plain import plain_sources
 from msabench.store.protocol import Point, RunRecord, RunStore
 
 FORMAT = "MongoObserver-0.7.0"  # of the document, as its readers know it
@@ -104,7 +105,7 @@ class RunRecorder:
                 "info": self._with_about(),
                 "heartbeat": None,
             },
-            {str(path): (base / path).read_bytes() for path, _ in ex_info["sources"]},
+            plain_sources({str(path): (base / path).read_bytes() for path, _ in ex_info["sources"]}),
             seen=self._seen,
         )
         return self._id

@@ -22,6 +22,7 @@ from msabench.store.transfer import push
 
 PAUSE = 1.0  # seconds between two sends, and before the first retry; doubles up to
 LONGEST_PAUSE = 60.0
+STAY = ("RUNNING", "DAMAGED")  # runs that wait and are not this process' to send, or that nobody can
 
 
 def _print(line: str) -> None:
@@ -43,7 +44,7 @@ class ReplicatingStore(SqliteRunStore):
         self._remote: MongoRunStore | None = None
         self._mine: dict[int, None] = {}  # the runs that this process sends, in this order
         super().__init__(path)
-        self._mine |= {id: None for id in self.waiting(self.replica) if self.load(id).status != "RUNNING"}
+        self._mine |= {id: None for id in self.waiting(self.replica) if self.load(id).status not in STAY}
         self._thread = threading.Thread(target=self._replicate, name="msabench-replica", daemon=True)
         self._thread.start()
         if self._mine:

@@ -72,6 +72,7 @@ def sync(local: SqliteRunStore, url: str, *, pull: bool = False, progress: bool 
     try:
         here, removed = local.states(), local.removed()
         there = {uuid: state for uuid, state in remote.states().items() if uuid not in removed}  # `rm` is for good
+        damaged = _take_damaged(here, there, local.url, remote.url)
         source, target = (there, here) if pull else (here, there)
         whole = {uuid: state for uuid, state in source.items() if state.revision}
         older = [u for u, state in whole.items() if u not in target or target[u].revision < state.revision]
@@ -87,7 +88,7 @@ def sync(local: SqliteRunStore, url: str, *, pull: bool = False, progress: bool 
         for uuid in same:
             if here[uuid].id in waiting:  # it came another way, or the answer to its sending was lost
                 local.confirm(remote.url, here[uuid].id, here[uuid].revision)
-        moved, damaged = 0, list[str]()
+        moved = 0
         doing = "bringing" if pull else "sending"
         for uuid in tqdm(older, desc=doing, unit="run", delay=1, leave=False, disable=not progress):
             try:
@@ -112,6 +113,18 @@ def sync(local: SqliteRunStore, url: str, *, pull: bool = False, progress: bool 
         remote.close()
 
 
+def _take_damaged(here: dict[str, State], there: dict[str, State], *urls: str) -> list[str]:
+    """Takes damaged records, and their good copies on the other side, out of the states; a sentence about each."""
+    said = []
+    for states, url in zip((here, there), urls, strict=True):
+        for state in [state for state in states.values() if state.wrong]:
+            said.append(str(documents.damaged_run(url, state.id, str(state.wrong))))
+    for uuid in [uuid for states in (here, there) for uuid, state in states.items() if state.wrong]:
+        here.pop(uuid, None)
+        there.pop(uuid, None)
+    return said
+
+
 def bring(local: SqliteRunStore, remote: MongoRunStore, run_id: int) -> bool:
     """Stores a replica's run locally; False where another machine is still sending it."""
     run = remote.copy(run_id)
@@ -131,8 +144,10 @@ def push(local: SqliteRunStore, remote: MongoRunStore, run_id: int) -> bool:
 
 def _push(local: SqliteRunStore, remote: MongoRunStore, run_id: int) -> bool:
     revision = local.revision(run_id)  # first: what changes from here on is sent next time
-    document = local.document(run_id)
+    document = local.whole(run_id)
     found = remote.locate(document["info"]["msabench"]["uuid"])
+    if found and found.wrong:
+        raise documents.damaged_run(remote.url, found.id, found.wrong)
     same = found is not None and found.equals(State(run_id, revision, document))
     lost = found is not None and same and bool(remote.lacking([found]))
     if found and found.revision >= revision and not lost:

@@ -6,6 +6,7 @@ import io
 import json
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from run_stores import key_of, run_document
@@ -23,7 +24,7 @@ def results(tmp_path: Path) -> Path:
     """Run 1 is done, run 2 failed, run 3 was interrupted after an epoch."""
     store = open_local(tmp_path)
     environment = {"host": "here", "git_commit": "abc123", "git_dirty": True, "packages": {"torch": "2.13"}}
-    info = {"uuid": "u", "key": key_of(0), "environment": environment, "notes": ["2 empty sentences"]}
+    info = {"uuid": str(UUID(int=1)), "key": key_of(0), "environment": environment, "notes": ["2 empty sentences"]}
     info |= {
         "checkpoint": f"checkpoints/{key_of(0)}/best.pt",
         "data": {"scales": {"audio": [0.5] * 73, "label": [1.0, 2.0]}},
@@ -150,7 +151,7 @@ def test_show_says_why_a_run_failed_and_how_an_interrupted_one_goes_on(
 def test_show_says_whether_the_weights_are_here_and_the_run_s_own(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint(results, "best.pt", owner="u")
+    checkpoint(results, "best.pt", owner=str(UUID(int=1)))
     assert f"the trained weights, below {results}" in shown(results, capsys, 1)
     checkpoint(results, "best.pt", owner="a later run of this identity")
     assert f"the trained weights, not below {results}" in shown(results, capsys, 1)

@@ -12,7 +12,7 @@ import mongomock
 import mongomock.gridfs
 import numpy as np
 import pytest
-from run_stores import run_document
+from run_stores import key_of, run_document
 
 from msabench.errors import RunTaken, StoreError, UsageError
 from msabench.store.embedded.sqlite import SqliteRunStore
@@ -61,8 +61,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunStore]:
 
 
 def test_a_run_that_began_reads_as_running(store: RunStore) -> None:
-    run = store.load(store.begin(run_document(model="mult", seed=3, key="abc")))
-    assert (run.status, run.model, run.dataset, run.seed, run.key) == ("RUNNING", "mult", "mosi", 3, "abc")
+    run = store.load(store.begin(run_document(model="mult", seed=3, key=key_of(0xABC))))
+    assert (run.status, run.model, run.dataset, run.seed, run.key) == ("RUNNING", "mult", "mosi", 3, key_of(0xABC))
     assert run.result is None
     assert run.started is not None
     assert abs(datetime.now(UTC) - run.started) < timedelta(minutes=1)
@@ -102,13 +102,13 @@ def test_logging_metrics_is_a_sign_of_life(store: RunStore) -> None:
 
 
 def test_find_filters_by_each_field_and_returns_the_oldest_first(store: RunStore) -> None:
-    runs = [("a", "mosi", 0, "k0"), ("a", "mosi", 1, "k1"), ("b", "mosi", 0, "k2"), ("a", "mosei", 0, "k3")]
-    ids = [store.begin(run_document(*run)) for run in runs]
+    runs = [("a", "mosi", 0), ("a", "mosi", 1), ("b", "mosi", 0), ("a", "mosei", 0)]
+    ids = [store.begin(run_document(*run, key=key_of(number))) for number, run in enumerate(runs)]
     store.finish(ids[2], {})
     assert [run.id for run in store.find()] == ids == sorted(ids)
     assert [run.id for run in store.find(model="a", dataset="mosi")] == ids[:2]
     assert [run.id for run in store.find(seed=1)] == [ids[1]]
-    assert [run.id for run in store.find(key="k3")] == [ids[3]]
+    assert [run.id for run in store.find(key=key_of(3))] == [ids[3]]
     assert [run.id for run in store.find(status="COMPLETED")] == [ids[2]]
     with pytest.raises(UsageError, match="Did you mean 'model'"):
         store.find(modle="a")
@@ -119,8 +119,8 @@ def test_of_those_that_decided_on_the_same_runs_of_a_key_one_begins_or_goes_on(s
     with pytest.raises(RunTaken):
         store.begin(run_document(), seen=[])
     store.fail(first, "INTERRUPTED", [])
-    seen = store.find(key="k")
-    store.begin(run_document(key="another"), seen=[])
+    seen = store.find(key=key_of(0))
+    store.begin(run_document(key=key_of(1)), seen=[])
     store.update(first, {"status": "RUNNING", "heartbeat": datetime.now(UTC)}, seen=seen)
     for late in (
         lambda: store.update(first, {"status": "FAILED"}, seen=seen),
@@ -128,7 +128,7 @@ def test_of_those_that_decided_on_the_same_runs_of_a_key_one_begins_or_goes_on(s
     ):
         with pytest.raises(RunTaken):
             late()
-    assert [run.status for run in store.find(key="k")] == ["RUNNING"]
+    assert [run.status for run in store.find(key=key_of(0))] == ["RUNNING"]
 
 
 def test_metrics_come_back_in_order_of_steps_with_the_last_value_of_each(store: RunStore) -> None:

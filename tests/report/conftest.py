@@ -52,7 +52,7 @@ def run() -> Callable[..., RunRecord]:
         result = {"test": scores, "best_epoch": 4, "epochs": 12, "seconds": 240.0}
         return RunRecord(
             id=number,
-            uuid=f"uuid-{number}",
+            uuid=f"{number:08x}-0000-4000-8000-000000000000",
             key=f"{number:016x}",
             status=status,
             model=model,

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from msabench.config import RunConfig, TrainConfig
 from msabench.contract import registry
 from msabench.errors import MsabenchError, StoreError
 from msabench.runs.execute import Outcome, execute, without_bar
-from msabench.store import open_store
+from msabench.store import open_store, schema
 from msabench.store.embedded.sqlite import SqliteRunStore
 
 DATA: Any = SimpleNamespace(
@@ -88,8 +88,11 @@ class Training:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SqliteRunStore:
-    return SqliteRunStore(tmp_path / "runs.db")
+def store(tmp_path: Path) -> Iterator[SqliteRunStore]:
+    """A new store; what is in it at the end fits the schema, however it ended."""
+    store = SqliteRunStore(tmp_path / "runs.db")
+    yield store
+    assert [wrong for run in store.find() if (wrong := schema.copy_fault(store.copy(run.id)))] == []
 
 
 def run(store: SqliteRunStore, train: Any, seed: int = 0, folder: Path | None = None, **options: Any) -> Outcome:

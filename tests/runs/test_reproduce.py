@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from msabench.__main__ import main
-from msabench.store import open_local, transfer
+from msabench.store import open_local, schema, transfer
 from msabench.store.embedded.sqlite import SqliteRunStore
 from msabench.store.mongodb.mongo import MongoRunStore
 
@@ -94,6 +94,7 @@ def test_a_run_trained_again_has_the_same_digits_and_counts_once(bench: Bench, t
     assert "8 metrics and 9 predictions on test and 8 metrics and 8 predictions on valid are equal" in bench.out
     first, second = bench.store.find()
     assert (first.status, second.status, second.reproduces) == ("COMPLETED", "COMPLETED", first.uuid)
+    assert [schema.copy_fault(bench.store.copy(run.id)) for run in (first, second)] == [None, None]
     assert second.notes[-1] == f"trains run {first.uuid} again: equal, digit by digit"
     again = (*RUN, "--data-dir", trained / "data", "--text-encoder", trained / "encoder")
     assert bench(*again) == 0

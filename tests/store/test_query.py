@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import mongomock
 import mongomock.gridfs
 import pytest
-from run_stores import run_document
+from run_stores import key_of, run_document
 
 from msabench.errors import UsageError
 from msabench.store import query
@@ -38,7 +38,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         config = {"model": model, "dataset": "mosi", "preset": "paper", "seed": seed, "hparams": {"lr_bert": lr}}
         config |= {"data": {"text_encoder": "auto", "modalities": ["text", "audio"]}}
         start = datetime.now(UTC) - AGO[seed + 1]
-        run_id = store.begin(run_document(key=f"key{seed}", config=config, start_time=start))
+        run_id = store.begin(run_document(key=key_of(seed), config=config, start_time=start))
         store.finish(run_id, result) if result else store.fail(run_id, "FAILED", ["no"])
     yield store
     store.close()
@@ -55,7 +55,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         ("status!=completed", [2]),
         ("seed=2", [3]),
         ("seed>0", [2, 3]),
-        ("key=key1", [2]),
+        (f"key={key_of(1)}", [2]),
         ("since=2d", [2, 3]),
         ("since=1w", [2, 3]),
         ("since=12h", [3]),

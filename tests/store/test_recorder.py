@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import gridfs
 import mongomock
 import mongomock.gridfs
 import pytest
+from run_stores import key_of
 
 from msabench.store.embedded.sqlite import SqliteRunStore
 from msabench.store.mongodb.mongo import MongoRunStore
@@ -32,7 +34,7 @@ mongomock.gridfs.enable_gridfs_integration()
 # - numpy results, which Sacred makes jsonpickle objects of.
 # Sources, artifacts, metrics and resources are compared apart.
 OURS = ("_id", "heartbeat", "stop_time", "resources", "artifacts")
-ABOUT = {"uuid": "u", "key": "k", "setting": {"text_encoder": "minilm"}}
+ABOUT = {"uuid": str(uuid.UUID(int=1)), "key": key_of(1), "setting": {"text_encoder": "minilm"}}
 
 
 def stores() -> list[Callable[[Path], RunStore]]:

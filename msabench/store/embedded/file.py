@@ -281,11 +281,15 @@ class DamagedFile(StoreError):
     """A file that is no SQLite database, or one whose content contradicts itself."""
 
     def __init__(self, path: Path, found: str) -> None:
-        place = path.parent if path.name == "runs.db" else path
-        option = f" --results {shlex.quote(str(place))}" if place != RESULTS else ""
-        self.cure = f"python -m msabench doctor --repair{option}"
+        self.cure = cure(path)
         self.found = found.splitlines()[0][:100]  # SQLite quotes all of a text that is none
         super().__init__(f"{path}: the run store is damaged ({self.found}). Save all that can be read:  {self.cure}")
+
+
+def cure(path: Path) -> str:
+    """The command that repairs a store."""
+    place = path.parent if path.name == "runs.db" else path
+    return f"python -m msabench doctor --repair{f' --results {shlex.quote(str(place))}' if place != RESULTS else ''}"
 
 
 class MissingRun(LookupError):

@@ -1,4 +1,5 @@
-"""Puts a whole store in the place of a damaged one, which is kept, while no other process has it open."""
+"""Puts a whole store in the place of a damaged one, which is kept, while no other process has it open; and sets
+records aside that are not what a run's are."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from msabench.errors import StoreError
-from msabench.store.embedded import tables
+from msabench.store import documents
+from msabench.store.embedded import rows, tables
 from msabench.store.embedded.file import DamagedFile, SqliteFile
 from msabench.store.embedded.salvage import Salvage, count, faults, open_at_rest, salvage
+from msabench.store.embedded.sqlite import SqliteRunStore
 
 BESIDE = ("-wal", "-journal")  # SQLite's files that belong to a store's content
 FIRST_LOCK, LOCKS = 0x40000000, 512  # the bytes that SQLite locks: https://www.sqlite.org/lockingv3.html, section 3
@@ -86,6 +89,48 @@ def repair(path: Path) -> Repair:
         raise StoreError(
             f"{path} cannot be repaired here ({reason}). Copy it to another disk, with its -wal."
         ) from error
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What became of the damaged records of a store; `str` is the report."""
+
+    file: Path | None  # where they are now; None: there was none to be moved
+    moved: dict[int, str]  # what is wrong with them, by number
+    alive: dict[int, str]  # those of runs that are being trained: left
+
+    def __str__(self) -> str:
+        lines = [f"set aside, with all that belongs to them, in {self.file}:"] if self.moved else []
+        lines += [f"  run {run_id}: {wrong}" for run_id, wrong in self.moved.items()]
+        if self.moved:
+            lines.append(
+                "Their numbers are not given again. A MongoDB may have good copies: sync URI --pull brings them."
+            )
+        lines += [f"run {run_id} stays, because it is being trained: {wrong}" for run_id, wrong in self.alive.items()]
+        return "\n".join(lines)
+
+
+def set_aside(path: Path) -> Aside:
+    """Moves the damaged records of a whole store, with logs, metrics and files, into a store beside it.
+
+    Others may use the store meanwhile. Each record is in one of the two files at any time: it is removed here when it
+    is on disk there, and only as it was copied.
+    """
+    store = SqliteRunStore(path)
+    try:
+        found = store.damaged()
+        fresh = "SELECT id FROM runs WHERE status = 'RUNNING' AND max(heartbeat, start_time) >= ?"
+        alive = {run_id for (run_id,) in store._read(fresh, rows.to_ms(documents.silent_since()))}
+        moved = {run_id: wrong for run_id, wrong in found.items() if run_id not in alive}
+        left = {run_id: wrong for run_id, wrong in found.items() if run_id in alive}
+        if not moved:
+            return Aside(None, {}, left)
+        place = path.with_name(f"{path.name}.aside-{datetime.now():%Y%m%d-%H%M%S}")
+        SqliteRunStore(place).close()
+        store.move(moved, place)
+        return Aside(place, moved, left)
+    finally:
+        store.close()
 
 
 def _finish(old: Path) -> None:

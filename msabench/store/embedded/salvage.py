@@ -20,6 +20,7 @@ from typing import Any
 import bson
 from bson.errors import InvalidBSON
 
+from msabench.store import schema
 from msabench.store.embedded import tables
 from msabench.store.embedded.pages import Pages, Row
 
@@ -288,7 +289,11 @@ class _Work:
     def _judge(self, run: int) -> None:
         sql = "SELECT uuid, key, model, dataset, seed, status, revision, summary, rest FROM runs WHERE id = ?"
         uuid, key, *named, status, revision, summary, rest = self.db.execute(sql, (run,)).fetchone()
-        read = _decoded(summary)
+        read, others = _decoded(summary), _decoded(rest)
+        if None not in (read, others) and not _fits(read, others):  # as it came: `set_aside` deals with it
+            self._missing_log(run)
+            self.result.whole.append(run)
+            return
         document = read if read is not None else _leading(summary)
         config = document.get("config") or {}
         ours = document.setdefault("info", {"msabench": {"uuid": uuid, "key": key, "data": {}}}).get("msabench", {})
@@ -306,7 +311,6 @@ class _Work:
                 status = "FAILED"
                 document["fail_trace"] = [f"the store's file was damaged: {', '.join(missing)} lost"]
             missing = missing or ["the end of its document"]
-        others = _decoded(rest)
         if others is None:
             missing.append("what it says of its host, code and data")
             others = _leading(rest)
@@ -361,6 +365,11 @@ def _is_itself(row: Any) -> bool:
     """Whether a file's content is what its sha256 says."""
     sha256, content = row
     return hashlib.sha256(content).hexdigest() == sha256
+
+
+def _fits(summary: dict[str, Any] | None, rest: dict[str, Any] | None) -> bool:
+    """Whether a document that can be read is a run's."""
+    return schema.fault({"status": "RUNNING", "experiment": {"sources": []}, **(rest or {}), **(summary or {})}) is None
 
 
 def _decoded(document: bytes) -> dict[str, Any] | None:

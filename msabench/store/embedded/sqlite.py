@@ -1,9 +1,7 @@
 """The embedded store: one SQLite file that survives kills, power cuts and many writers.
 
 WAL lets readers read while one process writes. Commits are synced to disk before a call returns, except those of
-heartbeats, which a power cut may take. Sacred's document is kept as two BSON blobs: `summary` is what `find` reads
-(config, info, result), `rest` is what it need not read, the scales of features among it: they are half of a
-document. What is queried has columns of its own.
+heartbeats, which a power cut may take. How Sacred's document lies in a row: rows.py.
 On a network file system a rollback journal takes the WAL's place (file.py), and one host at a time may write: several
 hosts each keep a store and sync to one MongoDB.
 """
@@ -15,21 +13,18 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-import bson
-
-from msabench.store import documents
+from msabench.errors import StoreError
+from msabench.store import documents, plain, schema
 from msabench.store.documents import clean
+from msabench.store.embedded import rows
 from msabench.store.embedded.file import MissingRun, SqliteFile
 from msabench.store.protocol import Point, RunCopy, RunRecord
 
-TIMES = ("start_time", "stop_time", "heartbeat")
-SUMMARY = ("config", "info", "result", "fail_trace")
-ELSEWHERE = ("_id", "status", "captured_out", "artifacts", *TIMES)  # columns and tables of their own
-EPOCH = datetime(1970, 1, 1)
 NAN = float("nan")
+NO_POINT = "typeof(step) <> 'integer' OR typeof(value) NOT IN ('real', 'null') OR typeof(time) <> 'integer'"
 FORGET_FILES = "DELETE FROM files WHERE sha256 NOT IN (SELECT sha256 FROM attachments)"
 
 
@@ -59,7 +54,7 @@ class SqliteRunStore(SqliteFile):
         with self._transaction() as db:
             if seen is not None:
                 documents.check_seen(seen, self.find(key=document["info"]["msabench"]["key"]))
-            run_id = _insert(db, _columns(document))
+            run_id = _insert(db, rows.columns(document))
             db.execute("INSERT INTO logs VALUES (?, ?)", (run_id, document.get("captured_out", "")))
             for path, content in sources.items():
                 _attach(db, run_id, "source", path, content, revision=1)
@@ -86,11 +81,11 @@ class SqliteRunStore(SqliteFile):
             if "captured_out" in values:
                 text = values["captured_out"]
                 db.execute("UPDATE logs SET text = ? WHERE run = ? AND text <> ?", (text, run_id, text))
-            columns: dict[str, Any] = {name: _to_ms(values[name]) for name in TIMES if name in values}
+            columns: dict[str, Any] = {name: rows.to_ms(values[name]) for name in rows.TIMES if name in values}
             if "status" in values:
                 columns["status"] = values["status"]
-            if values.keys() - set(ELSEWHERE):
-                columns |= _blobs(_body(db, run_id) | values)
+            if values.keys() - set(rows.ELSEWHERE):
+                columns |= rows.content(_body(db, run_id) | values)
             for name, value in columns.items():
                 db.execute(f"UPDATE runs SET {name} = ? WHERE id = ?", (value, run_id))
 
@@ -98,9 +93,9 @@ class SqliteRunStore(SqliteFile):
         now = documents.now()
         with self._transaction() as db:
             revision = _touch(db, run_id)
-            db.execute("UPDATE runs SET heartbeat = ? WHERE id = ?", (_to_ms(now), run_id))
-            rows = [(run_id, p.step, clean(p.name), float(p.value), _to_ms(p.time or now), revision) for p in points]
-            db.executemany("INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?, ?)", rows)
+            db.execute("UPDATE runs SET heartbeat = ? WHERE id = ?", (rows.to_ms(now), run_id))
+            new = [(run_id, p.step, clean(p.name), float(p.value), rows.to_ms(p.time or now), revision) for p in points]
+            db.executemany("INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?, ?)", new)
 
     def add_artifact(self, run_id: int, name: str, content: bytes) -> None:
         with self._transaction() as db:
@@ -125,42 +120,50 @@ class SqliteRunStore(SqliteFile):
         documents.check_filters(equal)
         columns = {name: value for name, value in equal.items() if name != "status"}  # a dead run's status is stale
         where = " AND ".join(f"{name} = ?" for name in columns) or "1"
-        sql = f"SELECT id, status, start_time, stop_time, heartbeat, summary FROM runs WHERE {where} ORDER BY id"
-        rows = self._read(sql, *columns.values())
-        with self._guard():
-            records = [documents.to_record(_summary_document(row)) for row in rows]
+        found = self._read(f"SELECT {rows.SEEN} FROM runs WHERE {where} ORDER BY id", *columns.values())
+        records = [_record(row) for row in found]
         return [r for r in records if r.status == equal["status"]] if "status" in equal else records
 
     def load(self, run_id: int) -> RunRecord:
-        sql = "SELECT id, status, start_time, stop_time, heartbeat, summary, rest FROM runs WHERE id = ?"
-        row = self._one(run_id, sql)
-        with self._guard():
-            return documents.to_record(_document(row))
+        document, wrong, named = self._examine(run_id)
+        return documents.to_record(document, wrong or schema.fault(document), named)
 
     def document(self, run_id: int) -> dict[str, Any]:
-        sql = "SELECT id, status, start_time, stop_time, heartbeat, summary, rest, text FROM runs"
-        row = self._one(run_id, f"{sql} JOIN logs ON run = id WHERE id = ?")
-        with self._guard():
-            document = _document(row[:7]) | {"captured_out": row[7]}
-        uuid = document["info"]["msabench"]["uuid"]
-        names = self._read("SELECT DISTINCT name FROM metrics WHERE run = ? ORDER BY name", run_id)
-        if names:
-            metrics = [{"name": name, "id": str(documents.metric_id(uuid, name))} for (name,) in names]
-            document["info"]["metrics"] = metrics
-        files = self._read(
-            "SELECT name, sha256 FROM attachments WHERE run = ? AND kind = 'artifact' ORDER BY name", run_id
-        )
-        document["artifacts"] = [{"name": name, "file_id": documents.artifact_id(sha256)} for name, sha256 in files]
+        document, wrong, _ = self._examine(run_id)
+        if wrong is not None:
+            raise documents.damaged_run(self.url, run_id, wrong)
         return document
 
+    def whole(self, run_id: int) -> dict[str, Any]:
+        """`document` of a run of which every part is in order; raises StoreError where one is not."""
+        document = self.document(run_id)
+        if (wrong := schema.fault(document)) is not None:
+            raise documents.damaged_run(self.url, run_id, wrong)
+        return document
+
+    def _examine(self, run_id: int) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
+        """A run's document, what keeps it from being read, and the columns that name it."""
+        sql = f"SELECT {rows.SEEN}, rest, text FROM runs LEFT JOIN logs ON run = id WHERE id = ?"
+        *row, rest, log = self._one(run_id, sql)
+        document, wrong = rows.seen(row)
+        if wrong is None:
+            document, wrong = rows.joined(document, rest)
+            document["captured_out"] = "" if log is None else log
+            names = self._read("SELECT DISTINCT name FROM metrics WHERE run = ? ORDER BY name", run_id)
+            if names:
+                uuid = document["info"]["msabench"]["uuid"]
+                metrics = [{"name": name, "id": str(documents.metric_id(uuid, name))} for (name,) in names]
+                document["info"]["metrics"] = metrics
+            sql = "SELECT name, sha256 FROM attachments WHERE run = ? AND kind = 'artifact' ORDER BY name"
+            files = self._read(sql, run_id)
+            document["artifacts"] = [{"name": name, "file_id": documents.artifact_id(sha)} for name, sha in files]
+        return document, wrong, rows.named(row)
+
     def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
-        curves: dict[str, list[tuple[int, float]]] = {}
-        for point in sorted(self.points(run_id), key=lambda p: p.name):
-            curves.setdefault(point.name, []).append((point.step, point.value))
-        return curves
+        return documents.by_name(self.points(run_id))
 
     def curves(self, name: str) -> dict[int, list[tuple[int, float]]]:
-        sql = "SELECT run, step, value FROM metrics WHERE name = ? ORDER BY run, step"
+        sql = f"SELECT run, step, value FROM metrics WHERE name = ? AND NOT ({NO_POINT}) ORDER BY run, step"
         found: dict[int, list[tuple[int, float]]] = {}
         for run_id, step, value in self._read(sql, name):
             found.setdefault(run_id, []).append((step, NAN if value is None else value))
@@ -175,10 +178,10 @@ class SqliteRunStore(SqliteFile):
         sql = (
             "SELECT content FROM attachments JOIN files USING (sha256) WHERE run = ? AND name = ? AND kind = 'artifact'"
         )
-        rows = self._read(sql, run_id, clean(name))
-        if not rows:
+        found = self._read(sql, run_id, clean(name))
+        if not found:
             raise documents.no_artifact(self.url, run_id, name, self.artifacts(run_id))
-        return rows[0][0]
+        return found[0][0]
 
     # ---- what replication reads and writes
 
@@ -186,7 +189,10 @@ class SqliteRunStore(SqliteFile):
         """A run's metrics written after revision `since`, in order of steps."""
         self.revision(run_id)
         sql = "SELECT name, step, value, time FROM metrics WHERE run = ? AND revision > ? ORDER BY step, name"
-        return [Point(n, s, NAN if v is None else v, _to_time(t)) for n, s, v, t in self._read(sql, run_id, since)]
+        found = [(n, s, NAN if v is None else v, rows.to_time(t)) for n, s, v, t in self._read(sql, run_id, since)]
+        if (wrong := schema.points_fault(found)) is not None:
+            raise documents.damaged_run(self.url, run_id, wrong)
+        return [Point(*row) for row in found]
 
     def attachments(self, run_id: int, since: int = 0) -> list[Attachment]:
         """A run's files written after revision `since`."""
@@ -195,9 +201,12 @@ class SqliteRunStore(SqliteFile):
 
     def copy(self, run_id: int) -> RunCopy:
         with self._snapshot():
-            document = documents.apart(self.document(run_id))
+            document = documents.apart(self.whole(run_id))
             files = {(file.kind, file.name): file.content for file in self.attachments(run_id)}
-            sources = {path: files["source", path] for path, _ in document["experiment"]["sources"]}
+            paths = [path for path, _ in document["experiment"]["sources"]]
+            if gone := [path for path in paths if ("source", path) not in files]:
+                raise documents.damaged_run(self.url, run_id, f"its source {plain.shown(gone[0])} is not there")
+            sources = {path: files["source", path] for path in paths}
             artifacts = {name: content for (kind, name), content in files.items() if kind == "artifact"}
             return RunCopy(run_id, self.revision(run_id), document, self.points(run_id), sources, artifacts)
 
@@ -206,11 +215,26 @@ class SqliteRunStore(SqliteFile):
         files: dict[int, list[tuple[str, str]]] = {}
         for run_id, name, sha256 in self._read("SELECT run, name, sha256 FROM attachments WHERE kind = 'artifact'"):
             files.setdefault(run_id, []).append((name, sha256))
-        sql = "SELECT id, status, start_time, stop_time, heartbeat, summary, uuid, revision FROM runs ORDER BY id"
         found = {}
-        for *row, uuid, revision in self._read(sql):
+        for row in self._read(f"SELECT {rows.SEEN} FROM runs ORDER BY id"):
             artifacts = [{"name": name, "file_id": documents.artifact_id(sha)} for name, sha in files.get(row[0], ())]
-            found[uuid] = documents.State(row[0], revision, _summary_document(tuple(row)) | {"artifacts": artifacts})
+            document, wrong = rows.seen(row)
+            named = rows.named(row)
+            found[named["uuid"]] = documents.State(
+                row[0], named["revision"], document | {"artifacts": artifacts}, wrong
+            )
+        return found
+
+    def damaged(self) -> dict[int, str]:
+        """What is wrong with the runs that are not what a run's record is, by number. Reads all but the files."""
+        odd = {run for (run,) in self._read(f"SELECT DISTINCT run FROM metrics WHERE {NO_POINT}")}
+        found = {}
+        for (run_id,) in self._read("SELECT id FROM runs ORDER BY id"):
+            record = self.load(run_id)
+            if record.status == "DAMAGED":
+                found[run_id] = record.notes[0]
+            elif run_id in odd:
+                found[run_id] = "metrics: found a step, value or time that is none"
         return found
 
     @contextmanager
@@ -239,8 +263,8 @@ class SqliteRunStore(SqliteFile):
 
     def confirmed(self, replica: str, run_id: int) -> int:
         """The revision of a run that a replica has confirmed; 0 when none."""
-        rows = self._read("SELECT revision FROM outbox WHERE replica = ? AND run = ?", replica, run_id)
-        return rows[0][0] if rows else 0
+        found = self._read("SELECT revision FROM outbox WHERE replica = ? AND run = ?", replica, run_id)
+        return found[0][0] if found else 0
 
     def replicas(self, run_id: int) -> list[str]:
         """Those that have a run, or are to get it."""
@@ -256,6 +280,22 @@ class SqliteRunStore(SqliteFile):
         return [run_id for (run_id,) in self._read(f"{sql} ORDER BY id", replica)]
 
     # ---- upkeep
+
+    def move(self, run_ids: Iterable[int], place: Path) -> None:
+        """Moves runs, as they are, to the store at `place`, which no other process uses. They do not count as removed:
+        a pull may bring them back."""
+        with self._guard():
+            self._connection().execute("ATTACH DATABASE ? AS aside", (str(place),))
+        try:
+            for work in (_copy_aside, _remove_copied):  # a transaction in two files is none where one has a WAL
+                with SqliteRunStore._transaction(self) as db:
+                    for run_id in run_ids:
+                        work(db, run_id)
+            with SqliteRunStore._transaction(self) as db:
+                db.execute(FORGET_FILES)
+        finally:
+            with self._guard():
+                self._connection().execute("DETACH DATABASE aside")
 
     def spare_space(self) -> int:
         """Bytes that `compact` could free: of files that no run has, and of free pages."""
@@ -293,6 +333,8 @@ def _insert(db: sqlite3.Connection, columns: Mapping[str, Any]) -> int:
 
 
 def _receive(db: sqlite3.Connection, run: RunCopy, replica: str | None) -> int:
+    if (wrong := schema.copy_fault(run)) is not None:
+        raise StoreError(f"run {plain.shown(run.number)} is not stored: {wrong}.")
     uuid = run.document["info"]["msabench"]["uuid"]
     here = db.execute("SELECT id, revision FROM runs WHERE uuid = ?", (uuid,)).fetchone()
     if here and here[1] >= run.revision:
@@ -300,8 +342,9 @@ def _receive(db: sqlite3.Connection, run: RunCopy, replica: str | None) -> int:
     last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'runs'").fetchone()
     highest = last[0] if last else 0
     run_id = here[0] if here else max(run.number, highest + 1)
-    document = documents.with_sources(documents.renumbered(run.document, run.number, run_id), run.sources)
-    columns = _columns(document) | {"revision": run.revision}
+    sources = plain.plain_sources(run.sources)
+    document = documents.with_sources(documents.renumbered(run.document, run.number, run_id), sources)
+    columns = rows.columns(document) | {"revision": run.revision}
     if here:
         db.execute(f"UPDATE runs SET {' = ?, '.join(columns)} = ? WHERE id = ?", (*columns.values(), run_id))
         for table in ("logs", "metrics", "attachments"):
@@ -309,9 +352,9 @@ def _receive(db: sqlite3.Connection, run: RunCopy, replica: str | None) -> int:
     else:
         _insert(db, {"id": run_id, **columns})
     db.execute("INSERT INTO logs VALUES (?, ?)", (run_id, document.get("captured_out", "")))
-    rows = [(run_id, p.step, p.name, p.value, _to_ms(p.time), run.revision) for p in run.points]
-    db.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", rows)
-    for kind, files in (("source", run.sources), ("artifact", run.artifacts)):
+    points = [(run_id, p.step, p.name, p.value, rows.to_ms(p.time), run.revision) for p in run.points]
+    db.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", points)
+    for kind, files in (("source", sources), ("artifact", run.artifacts)):
         for name, content in files.items():
             _attach(db, run_id, kind, name, content, run.revision)
     if here:
@@ -327,60 +370,31 @@ def _attach(db: sqlite3.Connection, run_id: int, kind: str, name: str, content: 
     db.execute("INSERT OR REPLACE INTO attachments VALUES (?, ?, ?, ?, ?)", (run_id, kind, name, sha256, revision))
 
 
-def _columns(document: Mapping[str, Any]) -> dict[str, Any]:
-    ours, config = document["info"]["msabench"], document["config"]
-    return {
-        "uuid": ours["uuid"],
-        "key": ours["key"],
-        "status": document["status"],
-        **{name: config[name] for name in ("model", "dataset", "seed")},
-        **{name: _to_ms(document.get(name)) for name in TIMES},
-        **_blobs(document),
-    }
+def _copy_aside(db: sqlite3.Connection, run_id: int) -> None:
+    db.execute("INSERT INTO aside.runs SELECT * FROM main.runs WHERE id = ?", (run_id,))
+    files = "SELECT * FROM main.files WHERE sha256 IN (SELECT sha256 FROM main.attachments WHERE run = ?)"
+    db.execute(f"INSERT OR IGNORE INTO aside.files {files}", (run_id,))
+    for table in ("logs", "metrics", "attachments", "outbox"):
+        db.execute(f"INSERT INTO aside.{table} SELECT * FROM main.{table} WHERE run = ?", (run_id,))
 
 
-def _blobs(document: Mapping[str, Any]) -> dict[str, bytes]:
-    info = {name: value for name, value in document.get("info", {}).items() if name != "metrics"}  # made when read
-    rest = {name: value for name, value in document.items() if name not in SUMMARY and name not in ELSEWHERE}
-    ours = info.get("msabench", {})
-    if "scales" in ours.get("data", {}):
-        data = dict(ours["data"])
-        rest["scales"] = data.pop("scales")
-        info["msabench"] = {**ours, "data": data}
-    summary = {name: document[name] for name in SUMMARY if name in document} | {"info": info}
-    return {"summary": bson.encode(summary), "rest": bson.encode(rest)}
+def _remove_copied(db: sqlite3.Connection, run_id: int) -> None:
+    """Unless it was changed since."""
+    same = "SELECT revision, heartbeat FROM aside.runs WHERE id = ?1"
+    db.execute(f"DELETE FROM main.runs WHERE id = ?1 AND (revision, heartbeat) IS ({same})", (run_id,))
+
+
+def _record(row: Sequence[Any]) -> RunRecord:
+    document, wrong = rows.seen(row)
+    return documents.to_record(document, wrong, rows.named(row) if wrong else None)
 
 
 def _body(db: sqlite3.Connection, run_id: int) -> dict[str, Any]:
-    return _joined(*db.execute("SELECT summary, rest FROM runs WHERE id = ?", (run_id,)).fetchone())
-
-
-def _joined(summary: bytes, rest: bytes) -> dict[str, Any]:
-    document = bson.decode(summary) | bson.decode(rest)
-    if "scales" in document:
-        document["info"]["msabench"]["data"]["scales"] = document.pop("scales")
-    return document
-
-
-def _document(row: tuple) -> dict[str, Any]:
-    """From id, status, start_time, stop_time, heartbeat, summary, rest."""
-    return _summary_document(row[:6]) | _joined(*row[5:])
-
-
-def _summary_document(row: tuple) -> dict[str, Any]:
-    """From id, status, start_time, stop_time, heartbeat, summary."""
-    times = {
-        name: _to_time(ms) for name, ms in zip(TIMES, row[2:5], strict=True) if ms is not None or name != "stop_time"
-    }
-    return {"_id": row[0], "status": row[1], **times, **bson.decode(row[5])}
-
-
-def _to_ms(time: datetime | None) -> int | None:
-    if time is None:
-        return None
-    utc = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
-    return (utc - EPOCH) // timedelta(milliseconds=1)
-
-
-def _to_time(ms: int | None) -> datetime | None:
-    return None if ms is None else EPOCH + timedelta(milliseconds=ms)
+    """What the blobs hold. Raises StoreError where they hold something else."""
+    sql = f"SELECT {rows.SEEN}, rest FROM runs WHERE id = ?"
+    *row, rest = db.execute(sql, (run_id,)).fetchone()
+    document, wrong = rows.seen(row)
+    whole, broken = rows.joined(document, rest) if wrong is None else (document, None)
+    if wrong or broken:
+        raise StoreError(f"run {run_id} is damaged: {wrong or broken}.  (What to do: python -m msabench doctor)")
+    return whole

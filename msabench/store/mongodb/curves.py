@@ -12,7 +12,7 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
-from msabench.store import documents
+from msabench.store import documents, schema
 from msabench.store.documents import clean
 from msabench.store.protocol import Point
 
@@ -50,8 +50,19 @@ def listed(collection: Any, run_id: int) -> dict[str, list[dict[str, str]]]:
 
 
 def read(metric: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """(step, value) of a metric's document, in order of steps."""
+    """(step, value) of a metric's document that fits, in order of steps."""
     return sorted(zip(metric["steps"], metric["values"], strict=True))
+
+
+def of_run(collection: Any, run_id: int) -> tuple[list[Point], str | None]:
+    """A run's points in order of steps and names, or why they cannot be read."""
+    points: list[Point] = []
+    for metric in collection.find({"run_id": run_id}):
+        if (wrong := schema.part_fault(metric=metric)) is not None:
+            return [], wrong
+        columns = zip(metric["steps"], metric["values"], metric["timestamps"], strict=True)
+        points += [Point(metric["name"], step, float(value), time) for step, value, time in columns]
+    return sorted(points, key=lambda p: (p.step, p.name)), None
 
 
 def _append(metric_id: ObjectId, curve: Curve) -> pymongo.UpdateMany:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import gridfs
@@ -20,15 +19,17 @@ from gridfs.errors import CorruptGridFile, FileExists, NoFile
 from pymongo import errors
 
 from msabench.errors import StoreError, UsageError
-from msabench.store import documents, redact
+from msabench.store import documents, redact, schema
 from msabench.store.documents import TELLING, State, clean
 from msabench.store.mongodb import curves
+from msabench.store.mongodb.trouble import told
 from msabench.store.protocol import Point, RunCopy, RunRecord
 
 PATIENCE_MS = 8000  # to find a server that takes 5 s for each answer; an operation may take five times as long
 LONGEST_LOG = 4_000_000  # characters; a document holds 16 MB, a longer log becomes a file, its end stays
-HEAVY = {"captured_out": 0, "experiment": 0, "host": 0, "meta": 0, "resources": 0, "artifacts": 0}
-LIGHT = {**HEAVY, "info.msabench.data.scales": 0}  # what `find` reads
+HEAVY = ("captured_out", "experiment", "host", "meta", "resources", "artifacts", "info.msabench.data.scales")
+OURS = {"_id": {"$type": "number"}}  # another program's run may have info.msabench, and a name for its number
+LIGHT = dict.fromkeys(HEAVY, 0)  # what `find` reads
 
 
 class MongoRunStore:
@@ -124,7 +125,7 @@ class MongoRunStore:
         """Makes a run one that is still being sent: without metrics, and without the artifacts that are not in
         `keep` (ids of files)."""
         with self._guard():
-            artifacts = self._get(run_id, {"artifacts": 1})["artifacts"]
+            artifacts = self._artifacts(run_id)
             kept = [a for a in artifacts if a["file_id"] in keep]
             self._set(run_id, {"status": "RUNNING", "info.msabench.revision": 0, "artifacts": kept})
             self._forget(a["file_id"] for a in artifacts if a not in kept)
@@ -154,7 +155,7 @@ class MongoRunStore:
     def add_artifact(self, run_id: int, name: str, content: bytes) -> None:
         name = clean(name)
         with self._guard():
-            artifacts = self._get(run_id, {"artifacts": 1})["artifacts"]
+            artifacts = self._artifacts(run_id)
             file_id = documents.artifact_id(hashlib.sha256(content).hexdigest())
             self._put(file_id, f"artifact://{self.runs.name}/{run_id}/{name}", content)
             others = [a for a in artifacts if a["name"] != name]
@@ -169,12 +170,15 @@ class MongoRunStore:
 
     def delete(self, run_id: int) -> None:
         with self._guard():
-            run = self._get(run_id, {"artifacts": 1})
+            artifacts = self._get(run_id, {"artifacts": 1}).get("artifacts", [])
+            files = (
+                () if artifacts is None or schema.part_fault(artifacts=artifacts) else [a["file_id"] for a in artifacts]
+            )
             self._new_id(None)  # its number stays taken
             self.points.delete_many({"run_id": run_id})
             log = self.fs.find_one({"filename": self._log_name(run_id)})
             self.runs.delete_one({"_id": run_id})
-            self._forget(a["file_id"] for a in run["artifacts"])  # sources stay: other runs share them
+            self._forget(files)  # sources stay: other runs share them
             if log:
                 self.fs.delete(log._id)
 
@@ -191,17 +195,20 @@ class MongoRunStore:
         query: dict[str, Any] = {"info.msabench": {"$exists": True}}
         query |= {fields[name]: value for name, value in equal.items() if name != "status"}  # a dead run's is stale
         with self._guard():
-            found = self.runs.find(query, LIGHT).sort("_id", 1)
-            records = [documents.to_record(document) for document in found]
+            found = self.runs.find(query | OURS, LIGHT).sort("_id", 1)
+            records = [documents.to_record(document, schema.unseen(document)) for document in found]
         return [r for r in records if r.status == equal["status"]] if "status" in equal else records
 
     def load(self, run_id: int) -> RunRecord:
         with self._guard():
-            return documents.to_record(self._get(run_id, HEAVY))
+            document = self._get(run_id, {"captured_out": 0})
+            return documents.to_record(document, schema.fault(document))
 
     def document(self, run_id: int) -> dict[str, Any]:
         with self._guard():
             document = self._get(run_id, None)
+            if (wrong := schema.unseen(document)) is not None:
+                raise documents.damaged_run(self.url, run_id, wrong)
             log = self.fs.find_one({"filename": self._log_name(run_id)})
             if log is not None:
                 document["captured_out"] = log.read().decode()
@@ -210,20 +217,20 @@ class MongoRunStore:
     def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
         with self._guard():
             self._get(run_id, {"_id": 1})
-            return {m["name"]: curves.read(m) for m in self.points.find({"run_id": run_id}).sort("name", 1)}
+            return documents.by_name(self._points(run_id))
 
     def curves(self, name: str) -> dict[int, list[tuple[int, float]]]:
         with self._guard():
-            found = self.points.find({"name": name}, {"run_id": 1, "steps": 1, "values": 1})
-            return {metric["run_id"]: curves.read(metric) for metric in found}
+            found = self.points.find({"name": name}, {"run_id": 1, "name": 1, "steps": 1, "values": 1})
+            return {metric["run_id"]: curves.read(metric) for metric in found if not schema.part_fault(curve=metric)}
 
     def artifacts(self, run_id: int) -> list[str]:
         with self._guard():
-            return sorted(a["name"] for a in self._get(run_id, {"artifacts": 1})["artifacts"])
+            return sorted(a["name"] for a in self._artifacts(run_id))
 
     def artifact(self, run_id: int, name: str) -> bytes:
         with self._guard():
-            stored = {a["name"]: a["file_id"] for a in self._get(run_id, {"artifacts": 1})["artifacts"]}
+            stored = {a["name"]: a["file_id"] for a in self._artifacts(run_id)}
             if clean(name) not in stored:
                 raise documents.no_artifact(self.url, run_id, name, sorted(stored))
             return self.fs.get(stored[clean(name)]).read()
@@ -232,15 +239,14 @@ class MongoRunStore:
         with self._guard():
             while True:
                 document = self.document(run_id)
+                if (wrong := schema.fault(document)) is not None:
+                    raise documents.damaged_run(self.url, run_id, wrong)
                 revision = _revision(document)
                 sources = {path: self._source(run_id, path, file) for path, file in document["experiment"]["sources"]}
-                artifacts = {a["name"]: self._file(run_id, a["name"], a["file_id"]) for a in document["artifacts"]}
-                points = [
-                    Point(curve["name"], *point)
-                    for curve in self.points.find({"run_id": run_id})
-                    for point in zip(curve["steps"], curve["values"], curve["timestamps"], strict=True)
-                ]
-                points.sort(key=lambda p: (p.step, p.name))
+                artifacts = {
+                    a["name"]: self._file(run_id, a["name"], a["file_id"]) for a in document.get("artifacts", ())
+                }
+                points = self._points(run_id)
                 # a finished run that another machine sends anew meanwhile is read again; a running one never rests
                 if document["status"] == "RUNNING" or _revision(self._get(run_id, {"info": 1})) == revision:
                     return RunCopy(run_id, revision, documents.apart(document), points, sources, artifacts)
@@ -250,7 +256,7 @@ class MongoRunStore:
         return self._states({"info.msabench.uuid": uuid}).get(uuid)
 
     def states(self) -> dict[str, State]:
-        """By uuid. Revision 0: a local store has begun to send the run, not all of it has come."""
+        """By uuid, or what stands for it. Revision 0: a local store has begun to send the run, not all has come."""
         return self._states({"info.msabench": {"$exists": True}})
 
     def lacking(self, states: Iterable[State]) -> set[int]:
@@ -268,8 +274,24 @@ class MongoRunStore:
     def _states(self, query: Mapping[str, Any]) -> dict[str, State]:
         fields = dict.fromkeys((*TELLING, "info.msabench.uuid", "info.msabench.revision"), 1)
         with self._guard():
-            found = list(self.runs.find(query, fields).sort("_id", 1))
-        return {run["info"]["msabench"]["uuid"]: State(run["_id"], _revision(run), run) for run in found}
+            found = list(self.runs.find({**query, **OURS}, fields).sort("_id", 1))
+        states: dict[str, State] = {}
+        for run in found:
+            wrong = schema.untelling(run)
+            uuid = documents.named(run).get("uuid", f"of run {run['_id']}")
+            states[str(uuid)] = State(run["_id"], 0 if wrong else _revision(run), run, wrong)
+        return states
+
+    def damaged(self) -> dict[int, str]:
+        """What is wrong with the runs that are not what a run's record is, by number, but for logs and files."""
+        with self._guard():
+            found = {
+                run["_id"]: schema.fault(run)
+                for run in self.runs.find({"info.msabench": {"$exists": True}} | OURS, {"captured_out": 0}).sort(
+                    "_id", 1
+                )
+            }
+        return {run_id: wrong for run_id, wrong in found.items() if wrong is not None}
 
     def close(self) -> None:
         self.client.close()
@@ -285,6 +307,18 @@ class MongoRunStore:
     def _set(self, run_id: int, changes: Mapping[str, Any]) -> None:
         if not self.runs.update_one({"_id": run_id}, {"$set": changes}).matched_count:
             raise documents.no_run(self.url, run_id)
+
+    def _artifacts(self, run_id: int) -> list[dict[str, Any]]:
+        artifacts = self._get(run_id, {"artifacts": 1}).get("artifacts", [])
+        if (wrong := schema.part_fault(artifacts=artifacts)) is not None:
+            raise documents.damaged_run(self.url, run_id, wrong)
+        return artifacts
+
+    def _points(self, run_id: int) -> list[Point]:
+        points, wrong = curves.of_run(self.points, run_id)
+        if wrong is not None:
+            raise documents.damaged_run(self.url, run_id, wrong)
+        return points
 
     def _source(self, run_id: int, path: str, file_id: ObjectId) -> bytes:
         if file_id not in self._sources:
@@ -333,27 +367,8 @@ class MongoRunStore:
     def _log_name(self, run_id: int) -> str:
         return f"captured_out://{self.runs.name}/{run_id}"
 
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """pymongo's errors as one sentence that says what to do, never with a password."""
-        try:
-            yield
-        except errors.OperationFailure as error:
-            each = (error.details or {}).get("writeErrors", ())  # of a bulk
-            if 14031 in (error.code, *(write.get("code") for write in each)):  # OutOfDiskSpace
-                full = "MongoDB's disk is full, so it takes no more runs. Free some space there"
-                raise StoreError(f"{self.url}: {full}; runs are safe in the local store.") from None
-            if error.code in (13, 18, 8000):  # Unauthorized, AuthenticationFailed, Atlas' own
-                refused = "MongoDB refuses this user or password, or the user may not read and write this database"
-                raise StoreError(f"{self.url}: {refused}. Check the address, and authSource=admin.") from None
-            raise StoreError(f"{self.url}: MongoDB reports: {error.details or error}.") from error
-        except errors.ConnectionFailure as error:
-            raise StoreError(
-                f"{self.url}: MongoDB does not answer ({_short(error)}). Start it or check the address; "
-                "runs are safe in the local store, and `msabench sync URI` sends them when it is back."
-            ) from None
-        except (errors.PyMongoError, errors.InvalidDocument, OverflowError) as error:
-            raise StoreError(f"{self.url}: MongoDB could not store or read this: {_short(error)}") from error
+    def _guard(self) -> AbstractContextManager[None]:
+        return told(self.url)
 
 
 def connect(url: str) -> pymongo.MongoClient:
@@ -365,6 +380,8 @@ def connect(url: str) -> pymongo.MongoClient:
             connectTimeoutMS=5 * PATIENCE_MS,  # the driver's own pings': a late one breaks off what is being read
             socketTimeoutMS=5 * PATIENCE_MS,
             appname="msabench",
+            tz_aware=False,
+            datetime_conversion="DATETIME_AUTO",  # a day that Python has not is one run's fault, not an error of `find`
             journal=True,  # a write is on the server's disk when it is confirmed: its crash takes none of them back
         )
     except (errors.ConfigurationError, errors.InvalidURI, ValueError):  # the message may quote the password
@@ -376,8 +393,3 @@ def connect(url: str) -> pymongo.MongoClient:
 
 def _revision(document: Mapping[str, Any]) -> int:
     return document["info"]["msabench"].get("revision", 1)  # 1: begun here, by no local store
-
-
-def _short(error: Exception) -> str:
-    """Host and reason, without pymongo's topology."""
-    return re.split(r"[,(]", str(error))[0].strip()

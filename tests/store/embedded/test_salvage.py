@@ -15,7 +15,7 @@ from typing import Any
 
 import bson
 import pytest
-from run_stores import run_document
+from run_stores import key_of, run_document
 
 from msabench.errors import StoreError
 from msabench.store.embedded import tables
@@ -52,7 +52,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
     path, draw = tmp_path_factory.mktemp("original") / "runs.db", random.Random(0)
     store = SqliteRunStore(path)
     for run in range(1, RUNS + 1):
-        document = run_document(seed=run, key=f"k{run}", start_time=datetime(2026, 1, 1))
+        document = run_document(seed=run, key=key_of(run), start_time=datetime(2026, 1, 1))
         document["host"]["numbers"] = [draw.random() for _ in range(300)]
         document["info"]["numbers"] = [draw.random() for _ in range(400)]
         store.begin(document, {"a.py": b"x" * 9000, f"b{run}.py": draw.randbytes(3000)})

@@ -107,10 +107,13 @@ def test_files_of_equal_content_are_stored_once(tmp_path: Path) -> None:
 def test_ten_thousand_runs_are_found_within_a_second(tmp_path: Path) -> None:
     store = SqliteRunStore(tmp_path / "runs.db")
     store.finish(store.begin(run_document(), {"a.py": b"x" * 10_000}), {"test": {"mae": 0.7}, "epochs": 3})
+    old = store.load(1).uuid
     with sqlite3.connect(store.path) as db:
-        same = "key, model, dataset, seed, status, start_time, stop_time, heartbeat, revision, summary, rest"
-        for _ in range(9_999):
-            db.execute(f"INSERT INTO runs (uuid, {same}) SELECT ?, {same} FROM runs WHERE id = 1", (str(uuid.uuid4()),))
+        same = "key, model, dataset, seed, status, start_time, stop_time, heartbeat, revision, rest"
+        (summary,) = db.execute("SELECT summary FROM runs").fetchone()
+        for new in (str(uuid.uuid4()) for _ in range(9_999)):
+            values = new, summary.replace(old.encode(), new.encode())
+            db.execute(f"INSERT INTO runs (uuid, summary, {same}) SELECT ?, ?, {same} FROM runs WHERE id = 1", values)
     started = time.perf_counter()
     assert len(store.find(dataset="mosi", status="COMPLETED")) == 10_000
     assert time.perf_counter() - started < 1.0

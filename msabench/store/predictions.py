@@ -1,0 +1,23 @@
+"""The predictions that are stored with a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from msabench.errors import StoreError
+from msabench.store.protocol import RunStore
+
+
+def read(store: RunStore, run_id: int, split: str) -> list[tuple[str, float, float]]:
+    """Each sample's id, prediction and label. Raises StoreError when there are none, or a file of something else."""
+    name = "predictions.csv" if split == "test" else f"predictions.{split}.csv"
+    content = store.artifact(run_id, name)
+    try:
+        rows = csv.DictReader(io.StringIO(content.decode(), newline=""))
+        found = [(row["id"], float(row["prediction"]), float(row["label"])) for row in rows]
+    except (KeyError, TypeError, ValueError, csv.Error):  # TypeError: a row that is too short
+        found = []
+    if not found:
+        raise StoreError(f"run {run_id}: {name} holds no predictions: expected a table of id, label, prediction.")
+    return found
