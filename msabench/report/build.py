@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from msabench.data.find import card
 from msabench.literature.published import usual_preset
 from msabench.report.columns import Column, columns_of, metric_protocol
-from msabench.report.table import Cell, Report, Row, Table, ranked
+from msabench.report.others import published_rows, reference_rows
+from msabench.report.table import Cell, Report, Row, Table, best_first, ranked
 from msabench.store.protocol import flat
 from msabench.text.sources import PAPER
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SHOWN = 4  # of a path, the last parts: "mosi_copy/MOSI/Processed/unaligned_50.pkl"
 PROTOCOL = "test evaluated once, at the end, with the epoch that has the best validation MAE"
-OBSERVERS = {"all": "planted best", "text": "best from text alone"}  # of a simulated twin: msabench.data.twins.planted
 OTHER_CODE = "the model's code or the protocol is another than in the row with the same settings: never averaged"
 Curve = list[tuple[int, float]]  # (epoch, valid MAE)
 
@@ -145,7 +145,7 @@ def _table(
     every = columns_of(metric_protocol(newest))
     columns = tuple(column for column in every if column.shown)
     measured, shared = _shared_notes(_measured(counted, every, preset, curve, code))
-    claimed = _published(published(newest.dataset), columns, measured)
+    claimed = published_rows(published(newest.dataset), columns, measured)
     sizes = newest.data.get("splits") or {}
     facts = {
         "Data": _data_line(newest),
@@ -158,7 +158,7 @@ def _table(
         "Mean per run": "; ".join(cost for row in measured if (cost := _cost(row))),
         "Published": _caveat(newest, sizes) if claimed else "",
     }
-    rows = [*_best_first(measured, columns), *_best_first(_reference(newest, columns), columns), *claimed]
+    rows = [*best_first(measured, columns), *best_first(reference_rows(newest, columns), columns), *claimed]
     return Table(
         dataset=newest.dataset,
         setting={key.replace("_", " "): _plain(value) for key, value in newest.setting.items()},
@@ -168,16 +168,6 @@ def _table(
         facts=tuple((name, text) for name, text in facts.items() if text),
         origin=origin,
     )
-
-
-def _best_first(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Best first; rows without a value last."""
-
-    def order(row: Row) -> tuple[bool, float, str]:
-        value = row.cell(columns[0]).value
-        return value is None, (value or 0.0) * (-1 if columns[0].better == "higher" else 1), row.label
-
-    return sorted(rows, key=order)
 
 
 def _data_line(record: RunRecord) -> str:
@@ -356,49 +346,3 @@ def _shared_notes(rows: list[Row]) -> tuple[list[Row], list[str]]:
     shared = [note for note in rows[0].notes if all(note in row.notes for row in rows)]
     own = [replace(row, notes=tuple(note for note in row.notes if note not in shared)) for row in rows]
     return own, shared
-
-
-# ---- rows that nobody ran
-
-
-def _reference(record: RunRecord, columns: Sequence[Column]) -> list[Row]:
-    """How well a simulated twin can be predicted at best, from Dataset.truth: {"mae_all": 0.55, ...}."""
-    truth = record.data.get("truth") or {}
-    rows = []
-    for observer, label in OBSERVERS.items():
-        scores = {c.key: truth[name] for c in columns if (name := f"{c.key}_{observer}") in truth}
-        if scores:
-            cells = {key: Cell(score, source="reference") for key, score in scores.items()}
-            rows.append(Row(label, "reference", cells, "known by construction"))
-    return rows
-
-
-def _published(results: Iterable[PublishedResult], columns: Sequence[Column], measured: Sequence[Row]) -> list[Row]:
-    """Published rows: the MCER paper's, then the others', each best first.
-
-    A variant (an ablation) only where somebody measured it too.
-    """
-    paper: list[Row] = []
-    others: list[Row] = []
-    for result in results:
-        settings = flat(result.settings)
-        twins = (row for row in measured if row.model == result.model and _agrees(row.config, settings))
-        if result.variant and not any(twins):
-            continue
-        cells = {c.key: Cell(v, source="published") for c in columns if (v := result.metrics.get(c.key)) is not None}
-        ours = result.source.startswith("MCER table")
-        (paper if ours else others).append(
-            Row(
-                label=f"{result.model} ({result.variant})" if result.variant else result.model,
-                source="published",
-                cells=cells,
-                heading="published in the MCER paper" if ours else "published elsewhere",
-                model=result.model,
-                notes=tuple(note for note in (result.source, result.footnote) if note),
-            )
-        )
-    return [*_best_first(paper, columns), *_best_first(others, columns)]
-
-
-def _agrees(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    return all(key in config and config[key] == value for key, value in settings.items())

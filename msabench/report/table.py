@@ -144,3 +144,13 @@ def ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
                 marked = replace(rows[i].cell(column), place=order.index(value) + 1)
                 rows[i] = replace(rows[i], cells={**rows[i].cells, column.key: marked})
     return rows
+
+
+def best_first(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
+    """Best first; rows without a value last."""
+
+    def order(row: Row) -> tuple[bool, float, str]:
+        value = row.cell(columns[0]).value
+        return value is None, (value or 0.0) * (-1 if columns[0].better == "higher" else 1), row.label
+
+    return sorted(rows, key=order)
