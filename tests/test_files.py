@@ -16,8 +16,8 @@ PLACES = {
     "socket": "is a socket",
     "/dev/zero": "is a device",
     "loop": "Too many levels of symbolic links",
-    "x" * 5000: "File name too long",
-    "a\0b": r"a\\x00b: cannot be read: embedded null byte",
+    "x" * 5000: "a path of 5,000 characters is too long",
+    "a\0b": r"a\\x00b.*(embedded null byte|NUL)",
 }
 NO_FILES = {
     **PLACES,
@@ -44,6 +44,9 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+NO_PATHS = ("x" * 5000, "a\0b")  # no file's name anywhere: wrong usage
+
+
 def refused(capsys, code: int, words: str, *arguments: str) -> None:
     assert main(["data", *arguments]) == code
     said = capsys.readouterr().err
@@ -55,12 +58,12 @@ def refused(capsys, code: int, words: str, *arguments: str) -> None:
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ascii(place[:12]))
 @pytest.mark.parametrize("action", ["info", "verify"])
 def test_a_data_dir_that_is_neither_folder_nor_file(capsys, action, place):
-    refused(capsys, 3, PLACES[place], action, "mosi", "--data-dir", place)
+    refused(capsys, 2 if place in NO_PATHS else 3, PLACES[place], action, "mosi", "--data-dir", place)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ascii(place[:12]))
 def test_list_of_such_a_place(capsys, place):
-    refused(capsys, 3, PLACES[place], "list", "--data-dir", place)
+    refused(capsys, 2 if place in NO_PATHS else 3, PLACES[place], "list", "--data-dir", place)
 
 
 @pytest.mark.parametrize("what", ["folder", "fifo"])
@@ -73,17 +76,19 @@ def test_a_datasets_file_that_is_no_file_is_not_found(capsys, here, what):
 @pytest.mark.parametrize("place", NO_FILES, ids=lambda place: ascii(place[:12]))
 @pytest.mark.parametrize("trust", [(), ("--trust",)], ids=["", "trust"])
 def test_convert_of_what_is_no_file(capsys, place, trust):
-    refused(capsys, 3, NO_FILES[place], "convert", *trust, place)
+    refused(capsys, 2 if place in NO_PATHS else 3, NO_FILES[place], "convert", *trust, place)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ascii(place[:12]))
 def test_convert_to_where_no_file_can_be(capsys, place):
-    refused(capsys, 3, PLACES[place], "convert", "--trust", "plain.pkl", "-o", place)
+    code = 2 if place in NO_PATHS else 3
+    refused(capsys, code, PLACES[place], "convert", "--trust", "plain.pkl", "-o", place)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ascii(place[:12]))
 def test_simulate_into_where_no_folder_can_be(capsys, place):
-    refused(capsys, 3, "cannot be (written|read)", "simulate", "mosi-sim", place)
+    words = "too long|no path|cannot be (written|read)"
+    refused(capsys, 2 if place in NO_PATHS else 3, words, "simulate", "mosi-sim", place)
 
 
 @pytest.mark.parametrize(

@@ -254,9 +254,9 @@ class ExportedRun:
             if wrong is not None:
                 raise StoreError(f"{self.folder.name}/{name}: {wrong}. Nothing is imported.")
         ours = document["info"]["msabench"]
-        if (document["_id"], ours["uuid"]) != (self.number, self.uuid):
+        if (document.get("_id"), ours["uuid"]) != (self.number, self.uuid):
             found, expected = (
-                f"run {n}, {uuid}" for n, uuid in ((document["_id"], ours["uuid"]), (self.number, self.uuid))
+                f"run {n}, {uuid}" for n, uuid in ((document.get("_id"), ours["uuid"]), (self.number, self.uuid))
             )
             raise StoreError(f"{self.folder.name}/run.json: found {found}, expected {expected}. Nothing is imported.")
 

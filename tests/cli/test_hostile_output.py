@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from run_stores import run_document
+from wrong_runs import rewrite
 
 from msabench.__main__ import main
 from msabench.store import open_local
@@ -20,18 +21,19 @@ RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]")
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Run 1 is done, run 2 failed; every word that a run's document takes is hostile."""
+    """Run 1 is done, run 2 failed; every word that a run's document takes is hostile. Names take none of it: run 3, in
+    whose record one was put all the same, is damaged."""
     store = open_local(tmp_path)
     info = {"uuid": "00000000-0000-4000-8000-000000000001", "key": "0" * 16, "setting": {"text_encoder": EVIL, EVIL: 1}}
     info |= {"notes": [EVIL], "environment": {"host": EVIL, "packages": {EVIL: EVIL}}, "data": {"source": EVIL}}
-    config = {"model": EVIL, "dataset": "mosi", "preset": EVIL, "seed": 0, "hparams": {"optimiser": EVIL}}
+    config = {"model": "tfn", "dataset": "mosi", "preset": "own", "seed": 0, "hparams": {"optimiser": EVIL}}
     done = store.begin(run_document(config=config, info={"msabench": info}))
     store.log_metrics(done, [Point(EVIL, 1, 0.5), Point("valid.mae", 1, 0.5)])
-    store.add_artifact(done, EVIL, EVIL.encode("utf-8"))
     store.add_artifact(done, "predictions.csv", b"id\r\n\x1b[2J\xff\r\n")
     store.update(done, {"captured_out": f"{EVIL}\n"})
     store.finish(done, {"test": {"mae": 0.5, "corr": 0.1, "acc_2_has0": 0.5}, "epochs": 1, "stopped": EVIL})
-    store.fail(store.begin(run_document(EVIL, seed=1, key="1" * 16)), "FAILED", [f"{EVIL}\n"])
+    store.fail(store.begin(run_document("tfn", seed=1, key="1" * 16)), "FAILED", [f"{EVIL}\n"])
+    rewrite(store, store.begin(run_document("tfn", seed=2, key="2" * 16)), "config.model", EVIL)
     store.close()
     return tmp_path
 
@@ -43,11 +45,13 @@ def results(tmp_path: Path) -> Path:
         "list runs --json",
         "show 1",
         "show 2",
+        "show 3",
         "show 1 --log",
         "report",
         "report --model nobody",
         "rm 1",
         "rm 1 --yes",
+        "rm 3 --yes",
         "gc --dry-run",
         "export 1 out",
         "show 1 --artifact nothing",
@@ -70,12 +74,13 @@ def test_no_command_passes_a_runs_control_characters_on(
         assert RAW.findall(file.read_text("utf-8")) == []
 
 
-def test_json_has_the_name_whole_in_ascii(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_a_note_whole_in_ascii(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "runs", "--json", "--results", str(results)]) == 0
     out = capsys.readouterr().out
     assert out.isascii()
-    assert len([json.loads(line) for line in out.splitlines()]) == 2
-    assert EVIL in (json.loads(out.splitlines()[0])["config"]["preset"], json.loads(out.splitlines()[0])["model"])
+    runs = [json.loads(line) for line in out.splitlines()]
+    assert len(runs) == 3
+    assert EVIL in runs[0]["notes"]
 
 
 def test_a_long_name_does_not_widen_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
