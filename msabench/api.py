@@ -125,7 +125,7 @@ def train(
     Parameters are `run`'s. Raises UsageError, DataError, and MsabenchError when a loss is not finite.
     """
     from msabench.runs.run import ready, resolve_device
-    from msabench.train import kernels, loop
+    from msabench.train import loop
 
     target = resolve_device(device)
     config, data = ready(
@@ -139,7 +139,7 @@ def train(
         allow_sim=allow_sim,
         progress=progress,
     )
-    with tempfile.TemporaryDirectory() as folder, kernels.fastest(target):
+    with tempfile.TemporaryDirectory() as folder:
         result = loop.train(
             config, data, device=target, workdir=Path(folder), recorder=_Nowhere(), progress=progress, amp=amp
         )

@@ -1,6 +1,7 @@
 """Metrics of sentiment regression: as the field scores it (sentiment.py), as other repositories do (conventions.py),
 and over resamples (resampling.py)."""
 
+import functools
 from pathlib import Path
 
 from msabench import syntax
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 
+@functools.cache  # of the definitions that this process has imported
 def version() -> str:
     """What tells the metrics' definitions apart: runs that were scored by others are scored again from their stored
     predictions."""

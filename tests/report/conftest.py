@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from msabench import metrics
 from msabench.errors import StoreError
 from msabench.literature.published import PublishedResult
 from msabench.report.build import build
@@ -44,6 +45,7 @@ def run() -> Callable[..., RunRecord]:
         test: dict[str, float] | None = None,
         code: str = "c0de" * 16,
         protocol: int = 1,
+        scoring: str = metrics.version(),
         **hparams: Any,
     ) -> RunRecord:
         number = next(ids)
@@ -65,6 +67,7 @@ def run() -> Callable[..., RunRecord]:
             data={"fingerprint": "c0ffee" * 10, "source": "unaligned_50.pkl", "splits": STANDARD, **(data or {})},
             code=code,
             protocol=protocol,
+            scoring=scoring,
         )
 
     return make
