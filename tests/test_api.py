@@ -184,8 +184,7 @@ def test_data_that_was_changed_after_loading_is_another_run_s(data: Dataset, res
 
 
 FAILS_WITH_SEED_1 = """
-from msabench.models.lmf import LMF
-from msabench.models.lmf import LMFConfig
+from msabench.models.lmf import LMF, LMFConfig
 from msabench.registry import register
 
 

@@ -72,8 +72,7 @@ def test_the_stop_button_ends_a_run_that_can_be_resumed(kernel: tuple[Any, Any],
 def test_a_model_written_in_a_cell_says_that_it_needs_a_file(kernel: tuple[Any, Any]) -> None:
     _, client = kernel
     cell = """
-from msabench.models.lmf import LMF
-from msabench.models.lmf import LMFConfig
+from msabench.models.lmf import LMF, LMFConfig
 from msabench.registry import register
 
 @register("in_a_cell", LMFConfig)

@@ -91,9 +91,7 @@ READER = '''
 import numpy as np
 
 from msabench.data.fingerprint import fingerprint
-from msabench.data.schema import SPLITS
-from msabench.data.schema import Dataset
-from msabench.data.schema import Split
+from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.ragged import Ragged
 
 LAYOUT, HOLDS, VERSION = "lines", "a label a line", 1

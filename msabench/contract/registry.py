@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +102,11 @@ def load_file(path: Path) -> list[Entry]:
     return found
 
 
-def check_unchanged() -> None:
-    """Raises UsageError when a model's file is no longer what this process imported: a session of hours would store
-    runs of the old code under the new one's key."""
+def check_unchanged(files: Collection[Path]) -> None:
+    """Raises UsageError when one of a model's files is no longer what this process imported: a session of hours would
+    store runs of the old code under the new one's key."""
     for path, content in _read.values():
-        if not path.is_file() or path.read_bytes() != content:
+        if path.resolve() in files and (not path.is_file() or path.read_bytes() != content):
             raise UsageError(
                 f"{path} was changed after this session had imported it. Restart Python (in a notebook: the kernel); "
                 "a file of your own that is given as model_path is read again each time."

@@ -23,6 +23,6 @@ def build(
     Raises UsageError for an unknown model, preset or key (with the closest one) and for a value of the wrong type.
     """
     entry = registry.get(model)
-    preset = preset or published.usual_preset(entry.name)
+    preset = published.usual_preset(entry.name) if preset is None else preset
     values = published.preset(entry.name, preset, dataset)
     return configure.build(entry, dataset, seed=seed, preset=preset, values=values, overrides=overrides)

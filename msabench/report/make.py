@@ -89,10 +89,9 @@ def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
 
 
 def _older_code(record: RunRecord, store: RunStore) -> str:
-    try:
-        return documents.model_code(store.document(record.id))
-    except StoreError:  # of a run whose document is damaged where `find` does not look
+    if store.load(record.id).status == "DAMAGED":  # where `find` does not look
         return f"unknown, of run {record.id}"
+    return documents.model_code(store.document(record.id))
 
 
 def _current(record: RunRecord, store: RunStore) -> RunRecord:

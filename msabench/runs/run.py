@@ -19,6 +19,7 @@ from msabench.data.fingerprint import fingerprint
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, MsabenchError, StoreError, UsageError
 from msabench.literature import presets
+from msabench.runs import provenance
 from msabench.runs.execute import Outcome, execute
 from msabench.store import open_store
 from msabench.train.loop import train
@@ -134,7 +135,7 @@ def ready(
         card(dataset)  # before all else: a misspelt name is said as such
     if model_path is not None:
         registry.load_file(model_path)
-    registry.check_unchanged()
+    registry.check_unchanged(provenance.model_files(model))
     name = dataset if isinstance(dataset, str) else dataset.name
     config = presets.build(model, name, seed=seed, preset=preset, overrides=overrides)
     if isinstance(dataset, str):

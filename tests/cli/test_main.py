@@ -137,8 +137,7 @@ def test_a_model_in_a_file_of_ones_own_runs_and_is_stored_with_it(
 
 
 FAILS_WITH_SEED_1 = """
-from msabench.models.text_only import TextOnly
-from msabench.models.text_only import TextOnlyConfig
+from msabench.models.text_only import TextOnly, TextOnlyConfig
 from msabench.registry import register
 
 

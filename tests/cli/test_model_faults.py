@@ -17,8 +17,7 @@ FILE = """
 import sys
 import torch
 from msabench.config import TrainConfig
-from msabench.models.floors import Mean
-from msabench.models.floors import MeanConfig
+from msabench.models.floors import Mean, MeanConfig
 from msabench.registry import register
 
 @register("unruly", MeanConfig)

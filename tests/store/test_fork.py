@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parents[1]
 DEAD = "was open when this process was forked, and a connection to SQLite does not survive a fork"
 BEGUN = f"""
 import os, sys
-sys.path[:0] = [{str(TESTS)!r}]
+sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / "runs")!r}]
 from pathlib import Path
 from run_stores import run_document
 from msabench.errors import StoreError
@@ -137,7 +137,7 @@ def test_workers_of_a_dataloader_in_the_midst_of_a_run_leave_it_whole(tmp_path: 
         """
 store.close()
 from torch.utils.data import DataLoader
-from test_experiment import Training, run
+from test_execute import Training, run
 
 class Samples(list):
     def __getitem__(self, n):
