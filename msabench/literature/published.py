@@ -13,6 +13,7 @@ Shares are written in percent, as papers print them, and handed out as fractions
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field, fields
 from importlib import resources
@@ -104,6 +105,7 @@ def preset(model: str, name: str, dataset: str) -> dict[str, Any]:
     return dict(chosen.values[original])
 
 
+@functools.cache  # asked for each run of a table
 def usual_preset(model: str) -> str:
     """The preset that a run takes unless it names one: "paper" where there is one, else "default"."""
     return "paper" if "paper" in load(model).presets else "default"

@@ -217,7 +217,7 @@ def _measured(
 ) -> list[Row]:
     rows: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)  # by settings, then by what else decides digits
     for record in counted:
-        settings = json.dumps([record.model, record.config.get("preset"), _params(record)], sort_keys=True, default=str)
+        settings = json.dumps([*_named([record]), _params(record)], sort_keys=True, default=str)
         rows[settings, f"{record.protocol} {code(record)}"].append(record)
     usual = _usual(rows.values())
     for model, name in usual:
@@ -229,8 +229,10 @@ def _measured(
     ]
 
 
-def _named(runs: Sequence[RunRecord]) -> tuple[str, Any]:
-    return runs[0].model, runs[0].config.get("preset")
+def _named(runs: Sequence[RunRecord]) -> tuple[str, str]:
+    """Model and preset. Of a model that has no paper, runs from before PROTOCOL 1 say "paper" for "default"."""
+    preset = str(runs[0].config.get("preset", "paper"))
+    return runs[0].model, usual_preset(runs[0].model) if preset == "paper" else preset
 
 
 def _version(runs: Sequence[RunRecord], code: Callable[[RunRecord], str]) -> str:
@@ -240,9 +242,9 @@ def _version(runs: Sequence[RunRecord], code: Callable[[RunRecord], str]) -> str
     return f"code {code(first)[:7] or 'unknown'}{since}, protocol {first.protocol or 'older'}"
 
 
-def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, Any], dict[str, Any]]:
+def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, str], dict[str, Any]]:
     """Per model and preset the parameters that most seeds ran with, at a tie the first that were run."""
-    found: dict[tuple[str, Any], tuple[tuple[int, int], dict[str, Any]]] = {}
+    found: dict[tuple[str, str], tuple[tuple[int, int], dict[str, Any]]] = {}
     for runs in rows:
         name = _named(runs)
         weight = len({run.seed for run in runs}), -min(run.id for run in runs)
@@ -272,8 +274,8 @@ def _row(
     version: str,
 ) -> Row:
     first, params = runs[0], _params(runs[0])
-    preset = str(first.config.get("preset", "paper"))
-    told = [] if preset in ("paper", usual_preset(first.model)) else [preset]
+    model, preset = _named(runs)
+    told = [] if preset == usual_preset(model) else [preset]
     for key in sorted(params.keys() | usual.keys()):
         if (value := params.get(key, "absent")) != usual.get(key, "absent"):
             shown = json.dumps(value, default=str) if isinstance(value, list) else _plain(value)

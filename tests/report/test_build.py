@@ -251,3 +251,10 @@ def test_runs_of_other_code_never_share_a_row_and_each_row_says_which(run, other
 def test_runs_of_one_code_need_no_name_for_it(run) -> None:
     table = only_table([run("own"), run("own", seed=1), run("own", lr=0.5, code="f" * 64)])
     assert {row.label for row in table.rows} == {"own", "own (lr=0.5)"}
+
+
+def test_a_floor_s_older_runs_say_paper_for_default_and_are_told_apart_by_their_code(run) -> None:
+    table = only_table([run("mean", preset="paper", code="", protocol=0), run("mean", preset="default")])
+    labels = [row.label for row in table.rows]
+    assert len(set(labels)) == 2
+    assert all("code" in label for label in labels)
