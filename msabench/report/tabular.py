@@ -23,7 +23,7 @@ def render(report: Report) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(head)
     for table in report.tables:
-        setting = json.dumps(dict(table.setting))
+        setting = json.dumps(dict(table.setting), default=str)
         for row in table.rows:
             names = (table.dataset, table.origin, setting, row.source, row.model, row.preset, row.label)
             line = [_text(name) for name in names]
@@ -32,7 +32,7 @@ def render(report: Report) -> str:
                 cell = row.cell(column)
                 line += [_number(cell.value), _number(cell.spread), str(cell.n or "")]
             line += [_text(" / ".join(table.footnotes[mark - 1] for mark in table.marks(row)))]
-            line += [json.dumps(dict(row.config)) if row.config else ""]
+            line += [json.dumps(dict(row.config), default=str) if row.config else ""]
             writer.writerow(line)
     return out.getvalue()
 

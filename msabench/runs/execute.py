@@ -26,6 +26,7 @@ from msabench.store import checkpoints
 from msabench.store.checkpoints import BEST, KEPT, LAST, LOCK, OWNER
 from msabench.store.protocol import RunRecord, RunStore
 from msabench.store.recorder import RunRecorder
+from msabench.train.signals import is_a_childs
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # sacred 0.8.7 imports pkg_resources, which says it is deprecated
@@ -296,9 +297,11 @@ def _raise_unstored(recorder: RunRecorder) -> None:
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """SIGTERM and SIGHUP act as Ctrl-C does; their default would leave the run RUNNING. In a thread: no change."""
+    process = os.getpid()
 
     def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+        if not is_a_childs(number, process):
+            raise KeyboardInterrupt
 
     watched = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
     previous = {}

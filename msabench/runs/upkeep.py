@@ -117,7 +117,7 @@ def _free(store: RunStore, results_dir: Path) -> Iterator[tuple[Path, list[RunRe
 
 
 def _untold(store: RunStore, folder: Path, results_dir: Path) -> str:
-    damaged = [run for run in store.find(key=folder.name) if run.status == "DAMAGED"]
+    damaged = [run for run in store.find() if run.status == "DAMAGED" and run.key in ("", folder.name)]
     if damaged:
         return f"{folder} stays: run {damaged[-1].id} is damaged, so what it needs is not known. See msabench doctor."
     try:

@@ -72,6 +72,8 @@ def unplain(document: Any) -> str | None:
                 kind = type(value)
                 if kind in CONTAINERS:
                     inner.append(((*place, name), value))
+                elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+                    return sentence((*place, name), shown(value), "a whole number of at most 64 bits")
                 elif kind not in SCALARS:
                     return sentence((*place, name), f"a {kind.__name__}", "text, a number, a time, a list or a dict")
         level = inner

@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import math
+import os
 import signal
 import time
 from collections import defaultdict
@@ -33,6 +34,7 @@ from msabench.train import checkpoint, kernels
 from msabench.train.memory import peak_memory_mib
 from msabench.train.optim import Schedule, make_optimiser
 from msabench.train.progress import Progress
+from msabench.train.signals import is_a_childs
 
 log = logging.getLogger("msabench")
 
@@ -289,8 +291,11 @@ def stop_signals() -> Iterator[list[int]]:
     A second Ctrl-C stops at once. Outside the main thread signals cannot be handled, and the list stays empty.
     """
     received: list[int] = []
+    process = os.getpid()
 
     def note(number: int, frame: Any) -> None:
+        if is_a_childs(number, process):
+            return
         if received:
             raise KeyboardInterrupt
         received.append(number)  # nothing else: a handler may strike while a log line is being written

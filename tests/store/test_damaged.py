@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import uuid
 from collections.abc import Callable
 from copy import deepcopy
@@ -235,3 +236,26 @@ def test_a_good_copy_comes_back_when_the_damaged_one_is_set_aside(
     assert "1 run brought" in call("sync", mongo_url, "--pull")[1]
     (came,) = (run.id for run in results.find() if run.id != 2)
     assert comparable(results.copy(came)) == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "value"),
+    [
+        ("UPDATE runs SET summary = ? WHERE id = 2", "x"),
+        ("UPDATE runs SET rest = ? WHERE id = 2", 5),
+        ("UPDATE logs SET text = ? WHERE run = 2", b"\xff\x1b"),
+        ("UPDATE files SET content = ?", "x"),
+    ],
+    ids=["summary", "rest", "log", "file"],
+)
+def test_doctor_names_a_column_of_another_type_and_repairs_it(
+    results: SqliteRunStore, call: Call, sql: str, value: Any
+) -> None:
+    results.close()
+    with sqlite3.connect(results.path) as db:
+        db.execute(sql, (value,))
+    db.close()
+    code, said = call("doctor")
+    assert code == 1, said
+    call("doctor", "--repair")
+    assert call("list", "runs")[0] == 0

@@ -51,6 +51,34 @@ def test_a_run_whose_document_is_wrong_is_not_imported(
     assert [run.id for run in results.find()] == [1, 2]
 
 
+@pytest.mark.parametrize("field", ["result.test.mae", "config.seed", "config.hparams.lr"])
+def test_a_number_of_more_than_64_bits_is_none_of_a_run(
+    results: SqliteRunStore, folder: Path, call: Call, field: str
+) -> None:
+    """Extended JSON's $numberLong knows no bounds."""
+    document = json.loads((folder / "run.json").read_text("utf-8"))
+    document["config"].setdefault("hparams", {})
+    change(document, field, {"$numberLong": "9" * 30})
+    (folder / "run.json").write_text(json.dumps(document), "utf-8")
+    sign(folder)
+    code, said = call("import", str(folder))
+    assert (code, said.count("\n"), "Nothing is imported" in said) == (1, 1, True), said
+    assert [run.id for run in results.find()] == [1, 2]
+
+
+@pytest.mark.parametrize("value", [{"$binary": {"base64": "AA==", "subType": "00"}}, {"$date": "2001-01-01T00:00:00Z"}])
+def test_a_setting_of_an_odd_type_stops_no_report(
+    results: SqliteRunStore, folder: Path, call: Call, tmp_path: Path, value: dict[str, Any]
+) -> None:
+    document = json.loads((folder / "run.json").read_text("utf-8"))
+    document["config"]["hparams"] = {"lr": value}
+    document["status"] = "COMPLETED"
+    (folder / "run.json").write_text(json.dumps(document), "utf-8")
+    sign(folder)
+    call("import", str(folder))
+    assert call("report", "--out", str(tmp_path / "reports"))[0] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -100,7 +100,9 @@ class Aside:
     alive: dict[int, str]  # those of runs that are being trained: left
 
     def __str__(self) -> str:
-        lines = [f"set aside, with all that belongs to them, in {self.file}:"] if self.moved else []
+        lines = (
+            [f"set aside, with logs, curves and files (`gc` takes checkpoints), in {self.file}:"] if self.moved else []
+        )
         lines += [f"  run {run_id}: {wrong}" for run_id, wrong in self.moved.items()]
         if self.moved:
             lines.append(
