@@ -252,7 +252,10 @@ def test_a_run_that_is_not_there_is_said(results: Path) -> None:
 # ---- train, predict
 
 
-def test_training_without_a_store_gives_the_same_digits(data: Dataset, done: Run, tmp_path: Path) -> None:
+def test_training_without_a_store_gives_the_same_digits(
+    data: Dataset, done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     result = mb.train("lmf", data, seed=1, settings=FAST, progress=False)
     assert result.test == done.metrics
     assert result.predictions["test"]["prediction"].tolist() == done.predictions().prediction.tolist()
@@ -275,6 +278,13 @@ def test_other_data_than_the_run_s_is_refused(data: Dataset, done: Run) -> None:
     splits = {**data.splits, "test": data.splits["valid"]}
     with pytest.raises(DataError, match="run 1 was trained on other data"):
         mb.predict(done, replace(data, splits=splits))
+
+
+def test_weights_are_not_asked_through_other_code_than_they_were_trained_by(data: Dataset, done: Run) -> None:
+    """A forward that was changed since gave other predictions by the old weights, without a word."""
+    older = replace(done, record=replace(done.record, code="0" * 64))
+    with pytest.raises(UsageError, match="its code has changed since"):
+        mb.predict(older, data)
 
 
 def test_a_run_whose_weights_are_gone_is_refused(data: Dataset, done: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "msabench"
 
-# From the ground up, as the README's Layout has them; wings of one line do not know of one another.
+# From the ground up; wings of one line do not know of one another.
 WINGS = (
     ("errors", "seeds", "shown"),
     ("files", "ragged", "cachedir", "bars", "frames", "syntax"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from msabench.contract import Sequence
+from msabench.contract.batch import Sequence
 from msabench.ragged import Ragged
 
 BLOCK = 1 << 16  # steps read at a time from a memory map

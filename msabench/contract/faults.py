@@ -42,7 +42,7 @@ def named(model: type) -> Iterator[None]:
     A model's code: its own file, those of its base classes, the files beside them, and torch at work for it (the
     backward pass, the optimiser's step). Ctrl-C, our other errors and whatever passed none of these go through.
     """
-    from msabench.contract import Model
+    from msabench.contract.model import Model
 
     classes = [kind for kind in model.__mro__ if kind not in Model.__mro__]
     files = [Path(file) for kind in classes if (file := getattr(sys.modules.get(kind.__module__), "__file__", None))]

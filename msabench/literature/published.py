@@ -83,8 +83,9 @@ def load(model: str) -> Literature:
 def preset(model: str, name: str, dataset: str) -> dict[str, Any]:
     """Values of a named preset for a dataset: fields of the model's config.
 
-    A simulated twin ("mosi-sim") takes its original's. "default" is every model's dataclass as it stands, {}. Raises
-    UsageError for another name, and for a dataset that the preset has no values for.
+    A simulated twin ("mosi-sim") takes its original's. "default" is the model's dataclass as it stands, {}, or what a
+    model of no paper has for a dataset. Raises UsageError for another name, and for a dataset that the preset has no
+    values for.
 
     >>> preset("mcer", "paper", "mosei-sim")["lr_bert"]
     2e-05
@@ -97,6 +98,8 @@ def preset(model: str, name: str, dataset: str) -> dict[str, Any]:
     if chosen is None:
         return {}
     original = dataset.removesuffix("-sim")
+    if name == "default" and original not in chosen.values:
+        return {}
     if original not in chosen.values:
         raise UsageError(
             f"preset {name!r} of {model} ({chosen.source}) has no values for {original!r}, only for "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SHOWN = 4  # of a path, the last parts: "mosi_copy/MOSI/Processed/unaligned_50.pkl"
 PROTOCOL = "test evaluated once, at the end, with the epoch that has the best validation MAE"
-OTHER_CODE = "the model's code or the protocol is another than in the row with the same settings: never averaged"
+OTHER_CODE = "this model was run with several versions of its code or of the protocol: they are never averaged"
 Curve = list[tuple[int, float]]  # (epoch, valid MAE)
 
 
@@ -222,10 +222,13 @@ def _measured(
     usual = _usual(rows.values())
     for model, name in usual:
         usual[model, name] |= flat(preset(model, str(name), counted[0].dataset))
-    times = Counter(settings for settings, _ in rows)
+    versions: dict[str, set[str]] = defaultdict(set)  # by model, over all its settings
+    for (_, version), runs in rows.items():
+        versions[runs[0].model].add(version)
+    several = {model for model, found in versions.items() if len(found) > 1}
     return [
-        _row(runs, columns, curve, usual[_named(runs)], _version(runs, code) if times[settings] > 1 else "")
-        for (settings, _), runs in rows.items()
+        _row(runs, columns, curve, usual[_named(runs)], _version(runs, code) if runs[0].model in several else "")
+        for runs in rows.values()
     ]
 
 

@@ -9,6 +9,7 @@ from msabench.data.batching import prepare
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError, closest
 from msabench.frames import frame
+from msabench.runs import provenance
 from msabench.runs.handle import Run
 from msabench.runs.run import as_it_is, resolve_device
 from msabench.train import checkpoint, kernels, loop
@@ -34,6 +35,11 @@ def predict(run: Run, dataset: Dataset, split: str, *, device: str = "auto") -> 
             "or they were removed. Train it again:  run(…, overwrite=True)"
         )
     config, target = configure.from_dict(run.config), resolve_device(device)
+    if run.record.code not in ("", provenance.model_code(config.model)):
+        raise UsageError(
+            f"the weights of run {run.id} are of another {config.model}: its code has changed since. "
+            "Train it again:  run(…)"
+        )
     data = prepare(as_it_is(dataset), config.data, standardise=config.hparams.standardise)
     if data.identity != run.record.data.get("identity"):
         raise DataError(

@@ -147,7 +147,7 @@ def names(run: RunRecord) -> set[str]:
 def _parts(run: RunRecord) -> Iterator[Mapping[str, Any]]:
     """Where names meet, the first part counts: a result before a setting, what was found before what was asked for."""
     started = {"started": run.started.timestamp()} if run.started else {}
-    yield {name: getattr(run, name) for name in COLUMNS} | started
+    yield {name: getattr(run, name) for name in (*COLUMNS, "protocol")} | started
     result, config = run.result or {}, run.config
     yield from (result.get("test", {}), result, run.setting)
     yield from (config.get("hparams", {}), config.get("data", {}), config, run.environment)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from msabench.contract import MODALITIES, Batch, DataSpec, Sequence
 from msabench.text.encoders import GivenFeatures
@@ -120,7 +121,9 @@ def peer() -> Peer:
 
 @pytest.fixture(autouse=True)
 def _float64() -> Iterator[None]:
-    """MMSA makes its zero states in the default type."""
+    """MMSA makes its zero states in the default type. torch's fused attention has float32's exponentials on processors
+    without AVX-512, whatever the type."""
     torch.set_default_dtype(torch.float64)
-    yield
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
     torch.set_default_dtype(torch.float32)

@@ -249,8 +249,17 @@ def test_runs_of_other_code_never_share_a_row_and_each_row_says_which(run, other
 
 
 def test_runs_of_one_code_need_no_name_for_it(run) -> None:
-    table = only_table([run("own"), run("own", seed=1), run("own", lr=0.5, code="f" * 64)])
-    assert {row.label for row in table.rows} == {"own", "own (lr=0.5)"}
+    table = only_table([run("own"), run("own", seed=1), run("own", lr=0.5), run("other", code="f" * 64)])
+    assert {row.label for row in table.rows} == {"own", "own (lr=0.5)", "other"}
+
+
+def test_an_ablation_that_was_run_with_other_code_says_so(run) -> None:
+    """Else its difference would be taken for the setting's."""
+    table = only_table([run("own"), run("own", lr=0.5, code="f" * 64)])
+    assert {row.label for row in table.rows} == {
+        "own (code c0dec0d, protocol 1)",
+        "own (lr=0.5, code fffffff, protocol 1)",
+    }
 
 
 def test_a_floor_s_older_runs_say_paper_for_default_and_are_told_apart_by_their_code(run) -> None:

@@ -224,6 +224,8 @@ class _Work:
     def _take(self, layout: _Layout, values: Sequence[Any], whole: bool) -> None:
         if layout.table == "files" and not _is_itself(values):
             return
+        if layout.table == "logs" and isinstance(values[1], bytes):
+            values = [values[0], values[1].decode(errors="replace")]
         if layout.table == "logs" and (not whole or HOLE.search(values[1])):
             self.cut_logs.add(values[0])
             values = [values[0], HOLE.sub("\n[a part is lost]\n", values[1])]
@@ -382,6 +384,8 @@ def _decoded(document: bytes) -> dict[str, Any] | None:
 def _leading(document: bytes) -> dict[str, Any]:
     """The first fields of a BSON document whose end is lost (bsonspec.org): kind, name, 0, length, content."""
     found: dict[str, Any] = {}
+    if not isinstance(document, bytes):
+        return found
     at = 4
     while at < len(document) and document[at] in FIELDS:
         start = document.find(b"\0", at) + 1
