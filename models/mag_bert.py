@@ -66,7 +66,7 @@ class Gate(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, z: Tensor, others: Mapping[str, Tensor]) -> Tensor:
-        """z (B, T, d), the others (B, T, d_m) by modality -> (B, T, d)."""
+        """z (N, d), the others (N, d_m) by modality -> (N, d): token by token."""
         h = torch.zeros_like(z)
         for m, x in others.items():
             h = h + self.gates[m](torch.cat([x, z], dim=-1)).relu() * self.shifts[m](x)  # eq. 1-3
@@ -97,7 +97,7 @@ class MAGBert(Model):
                 nn.init.zeros_(linear.bias)
 
     def forward(self, batch: Batch) -> Output:
-        others = {m: along_tokens(batch[m], batch.text.mask) for m in self.gate.gates}
+        others = {m: batch.text.pack(along_tokens(batch[m], batch.text.mask)) for m in self.gate.gates}  # (N, d_m) each
         hidden = self.text(batch.text, lambda z: self.gate(z, others))  # (B, T, h)
         return Output(self.head(self.pool(hidden[:, 0])).squeeze(-1))
 

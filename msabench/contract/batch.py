@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from msabench.contract.packing import Pack, Pad
 from msabench.errors import ModelError
 from msabench.seeds import derive
 
@@ -24,14 +25,29 @@ class Sequence:
 
     values: Tensor  # (B, T, d) float; for text under fine-tuning (B, T) int64 token ids
     mask: Tensor  # (B, T) bool, True where a step is real
+    # (N,) int64: where the real steps stand in the mask, row after row. Collation knows it on the host; read off the
+    # mask on a GPU it makes the host wait.
+    real: Tensor = field(default=None, repr=False)  # type: ignore[assignment]  # never None once made
+
+    def __post_init__(self) -> None:
+        if self.real is None:
+            object.__setattr__(self, "real", self.mask.flatten().nonzero()[:, 0])
 
     @property
     def lengths(self) -> Tensor:
         """(B,) int64."""
         return self.mask.sum(1)
 
+    def pack(self, x: Tensor) -> Tensor:
+        """The real steps alone, row after row: x (B, T, …) -> (N, …)."""
+        return Pack.apply(x.flatten(0, 1), self.real)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """`pack` undone: x (N, …) -> (B, T, …), 0 at padded steps."""
+        return Pad.apply(x, self.real, self.mask.numel()).unflatten(0, self.mask.shape)
+
     def to(self, device: torch.device) -> Sequence:
-        return Sequence(self.values.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+        return Sequence(*(x.to(device, non_blocking=True) for x in (self.values, self.mask, self.real)))
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,6 @@ def pad(sequences: Ragged, index: np.ndarray, scale: Scale | None = None, pin: b
         if scale is not None:
             scale.apply(values)
         values[~real] = 0
-    mask = torch.from_numpy(real)
-    mask[:, 0] = True
-    return Sequence(padded, mask.pin_memory() if pin else mask)
+    real[:, 0] = True
+    mask, flat = torch.from_numpy(real), torch.from_numpy(np.flatnonzero(real))
+    return Sequence(padded, *((mask.pin_memory(), flat.pin_memory()) if pin else (mask, flat)))

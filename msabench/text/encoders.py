@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,7 +24,10 @@ from msabench.errors import DataError, UsageError
 from msabench.ragged import Ragged
 from msabench.seeds import derive
 from msabench.shown import brief
+from msabench.text import packed
 from msabench.text.sources import EncoderSource, fetch, resolve
+
+log = logging.getLogger("msabench")
 
 __all__ = [
     "EncoderSource",
@@ -86,7 +90,9 @@ class TextEncoder(nn.Module):
     """A pretrained encoder to be fine-tuned: Sequence of token ids (B, T) -> last hidden state (B, T, h).
 
     Same function as transformers' AutoModel, without the pooler, which no model here reads. Dropout is that of the
-    encoder's own configuration. What a padded position holds changes no real one.
+    encoder's own configuration. Padding is not computed, and its hidden states are 0; an encoder whose attention
+    cannot be replaced (`packed.first_position`) computes it, `packed` is then False. What a padded position holds
+    changes no real one.
 
     Only embedding rows whose ids are in `seen` (those of the train split) are trained: see `SeenEmbedding`.
     """
@@ -94,14 +100,31 @@ class TextEncoder(nn.Module):
     def __init__(self, source: EncoderSource, seen: np.ndarray) -> None:
         super().__init__()
         self.model = _load(source)
+        self._first = packed.first_position(self.model)
+        if not self.packed:
+            log.warning(
+                "text encoder %s computes padding too (same results, slower): see msabench.text.packed", source.name
+            )
         full = self.model.get_input_embeddings()
         self.d_embedding = full.embedding_dim  # what `change` below sees; BERT's h
         self.model.set_input_embeddings(SeenEmbedding(full, seen))
 
+    @property
+    def packed(self) -> bool:
+        """Whether it works on real tokens only."""
+        return self._first is not None
+
     def forward(self, text: contract.Sequence, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Last hidden state (B, T, h). `change` is applied to the first layer's input (B, T, d_embedding)."""
-        hook = change and self.model.embeddings.register_forward_hook(lambda module, args, output: change(output))
-        with hook or nullcontext():
+        """Last hidden state (B, T, h). `change` is applied to what the first layer reads of the N real tokens, in the
+        order of `text.pack`: (N, d_embedding) -> (N, d_embedding)."""
+
+        def changed(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            assert change is not None
+            return change(output[0])[None] if self.packed else text.unpack(change(text.pack(output)))
+
+        with self.model.embeddings.register_forward_hook(changed) if change else nullcontext():
+            if self._first is not None:
+                return text.unpack(packed.encode(self.model, text, self._first))
             return self.model(input_ids=text.values, attention_mask=text.mask.long()).last_hidden_state
 
 
