@@ -49,7 +49,7 @@ class MCERConfig(TrainConfig):
     lr_other: float = 7e-4
     alpha: float = 1.9  # of L_m, eq. 33
     beta: float = 0.001  # of L_avl
-    gamma: float = 0.05  # of L_dc; eq. 22's λ is 1, gamma scales
+    gamma: float = 0.05  # of L_dc, which it alone scales: eq. 22 with λ = 1, K = 2
     eta: float = 0.1  # of L_MI
     # Tables IV and V: losses left out, cross-modal heads built
     without: tuple[str, ...] = ()
