@@ -189,6 +189,18 @@ def test_all_models_fine_tune_text_at_the_papers_rate_for_the_dataset_but_those_
     assert held == {"mcer", "text_only", "tfn", "lmf", "mfm", "iccn", "mult", *OWN_TEXT_RATES}
 
 
+def test_a_model_whose_paper_preset_standardises_features_says_in_its_notes_what_its_source_does():
+    standardised = {
+        name
+        for name in registry.entries()
+        if "paper" in load(name).presets and presets.build(name, "mosi").hparams.standardise
+    }
+    assert {"misa", "mult", "mfm"} <= standardised
+    assert standardised == {
+        name for name in standardised if any(note.startswith("Features are standardised") for note in load(name).notes)
+    }
+
+
 def test_every_published_variant_names_fields_of_its_model():
     entries = registry.entries()
     for dataset in ("mosi", "mosei"):
