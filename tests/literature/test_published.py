@@ -186,7 +186,7 @@ def test_all_models_fine_tune_text_at_the_papers_rate_for_the_dataset_but_those_
                 found = presets.build(name, dataset, preset=key).hparams.lr_bert
                 assert found == OWN_TEXT_RATES.get(name, rate), (name, key)
                 held.add(name)
-    assert held == {"mcer", "text_only", "tfn", "lmf", "mfm", "iccn", "mult", *OWN_TEXT_RATES}
+    assert held >= {"mcer", "text_only", "tfn", "lmf", "mfm", "iccn", "mult", *OWN_TEXT_RATES}
 
 
 def test_a_model_whose_paper_preset_standardises_features_says_in_its_notes_what_its_source_does():
