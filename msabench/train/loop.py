@@ -117,6 +117,7 @@ def _train(
         checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": 0})
         return _finish(model, data, device, Best(epoch=0), epochs=0, stopped="closed form", started=started)
 
+    data = data.on(device)
     trainer = Trainer(config, data, model, device, amp)
     best, first, before = Best(), 1, 0.0
     if resume and (workdir / "last.pt").is_file():
