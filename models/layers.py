@@ -64,7 +64,22 @@ def reverse(values: Tensor, lengths: Tensor) -> Tensor:
     step = torch.arange(values.shape[1], device=values.device)
     lengths = lengths.unsqueeze(1)
     source = torch.where(step < lengths, lengths - 1 - step, step)  # (B, T)
-    return values.gather(1, source.unsqueeze(-1).expand_as(values))
+    row = torch.arange(len(values), device=values.device).unsqueeze(1)
+    return Reorder.apply(values.flatten(0, 1), (source + row * values.shape[1]).flatten()).view_as(values)
+
+
+class Reorder(torch.autograd.Function):
+    """Rows of x (M, d) in an order (M,) that undoes itself, so that its gradient is the same reordering: autograd would
+    add rows up one by one, which a GPU does in a fixed order only after sorting every number's place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return Reorder.apply(grad, *ctx.saved_tensors), None
 
 
 def align_windows(x: Sequence, lengths: Tensor, steps: int) -> Tensor:

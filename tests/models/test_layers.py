@@ -74,6 +74,12 @@ def test_rows_are_reversed_inside_their_own_length() -> None:
     assert torch.equal(reverse(back, x.lengths), x.values)
 
 
+def test_a_reversal_has_the_right_gradient_twice_over() -> None:
+    x = sequence(2).values.requires_grad_()
+    assert torch.autograd.gradcheck(lambda values: reverse(values, LENGTHS), x)
+    assert torch.autograd.gradgradcheck(lambda values: reverse(values.sin(), LENGTHS), x)
+
+
 def test_the_lstm_vector_is_that_of_the_row_alone() -> None:
     encoder, x = LSTMEncoder(4, 6, 2).double(), sequence(4, steps=9)
     steps, vector = encoder(x)
