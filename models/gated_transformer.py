@@ -131,7 +131,7 @@ def group_means(x: Tensor, size: int, generator: torch.Generator) -> Tensor:
     if size == 1:
         return x
     n = x.shape[-2]
-    drawn = x[..., torch.randperm(n, generator=generator).to(x.device), :]
+    drawn = x[..., torch.randperm(n, generator=generator).to(x.device, non_blocking=True), :]
     groups = -(-n // size)
     filled = F.pad(drawn, (0, 0, 0, groups * size - n)).unflatten(-2, (groups, size))
     counts = x.new_full((groups, 1), size)

@@ -31,7 +31,7 @@ from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
 from msabench.contract.registry import register
 from msabench.errors import UsageError
-from msabench.models.layers import Sizes, last_step, masked_mean
+from msabench.models.layers import LSTM, Sizes, last_step, masked_mean
 
 PER_DIMENSION = 4  # samples that a correlation needs
 
@@ -70,7 +70,7 @@ class Recurrent(nn.Module):
     def __init__(self, width: int, h: int, kernel: int) -> None:
         super().__init__()
         self.convolve = nn.Conv1d(width, h, kernel, padding="same")
-        self.lstm = nn.LSTM(h, h, batch_first=True)
+        self.lstm = LSTM(h, h, batch_first=True)
 
     def forward(self, x: Sequence) -> Tensor:
         values = x.values.masked_fill(~x.mask.unsqueeze(-1), 0.0)  # the convolution's own padding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,6 +15,10 @@ from torch.nn import functional as F
 from msabench.config import TrainConfig
 from msabench.contract import Sequence
 from msabench.errors import UsageError
+
+# cuDNN wants a layer's weights side by side, which those of a cell, or made from others, are not: it copies them, some
+# hundred kilobytes, in each call.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,22 @@ def reverse(values: Tensor, lengths: Tensor) -> Tensor:
     step = torch.arange(values.shape[1], device=values.device)
     lengths = lengths.unsqueeze(1)
     source = torch.where(step < lengths, lengths - 1 - step, step)  # (B, T)
-    return values.gather(1, source.unsqueeze(-1).expand_as(values))
+    row = torch.arange(len(values), device=values.device).unsqueeze(1)
+    return Reorder.apply(values.flatten(0, 1), (source + row * values.shape[1]).flatten()).view_as(values)
+
+
+class Reorder(torch.autograd.Function):
+    """Rows of x (M, d) in an order (M,) that undoes itself, so that its gradient is the same reordering: autograd would
+    add rows up one by one, which a GPU does in a fixed order only after sorting every number's place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return Reorder.apply(grad, *ctx.saved_tensors), None
 
 
 def align_windows(x: Sequence, lengths: Tensor, steps: int) -> Tensor:
@@ -77,12 +97,33 @@ def align_windows(x: Sequence, lengths: Tensor, steps: int) -> Tensor:
     return weight @ x.values
 
 
+class LSTM(nn.LSTM):
+    """torch's own, under AMP too in its weights' precision: what is rounded at a step is carried through all later
+    ones."""
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(self.weight_hh_l0.dtype), state)
+
+
+def run_cell(cell: nn.LSTMCell, x: Tensor, weight_hh: Tensor | None = None) -> Tensor:
+    """A cell over a whole sequence at once, as cuDNN has it: (B, T, d_in) -> hidden states (B, T, h), from zeros on.
+
+    weight_hh: in place of the cell's own. Precision: as `LSTM`.
+    """
+    weights = [cell.weight_ih, cell.weight_hh if weight_hh is None else weight_hh, cell.bias_ih, cell.bias_hh]
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.to(cell.weight_hh.dtype)
+        start = [x.new_zeros(1, len(x), cell.hidden_size) for _ in range(2)]
+        return torch._VF.lstm(x, start, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
+
+
 class LSTMEncoder(nn.Module):
     """One-way LSTM; its last real state goes through dropout and a Linear (SELF-MM's audio and visual encoder)."""
 
     def __init__(self, d_in: int, d_hidden: int, d_out: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(d_in, d_hidden, batch_first=True)
+        self.lstm = LSTM(d_in, d_hidden, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(d_hidden, d_out)
 
@@ -97,8 +138,8 @@ class BiLSTM(nn.Module):
 
     def __init__(self, d_in: int, d_hidden: int) -> None:
         super().__init__()
-        self.ahead = nn.LSTM(d_in, d_hidden, batch_first=True)
-        self.back = nn.LSTM(d_in, d_hidden, batch_first=True)
+        self.ahead = LSTM(d_in, d_hidden, batch_first=True)
+        self.back = LSTM(d_in, d_hidden, batch_first=True)
 
     def forward(self, x: Sequence) -> tuple[Tensor, Tensor]:
         """(B, T, d_in) -> outputs (B, T, 2 * d_hidden), junk in padded steps, and final states (B, 2, d_hidden)."""
@@ -113,6 +154,7 @@ class BiGRUs(nn.Module):
     No padding reaches the backward directions: they read rows reversed by `reverse`. (A packed sequence would do the
     same at the price of a copy of the lengths to the host.) All 2G directions share one loop over time, which costs
     little more than one of them: for small sizes several times faster than nn.GRU, of which each is the same function.
+    On CUDA they are one of cuDNN's (`one_gru`).
     """
 
     def __init__(self, widths: Iterable[int], d_hidden: int) -> None:
@@ -137,7 +179,8 @@ class BiGRUs(nn.Module):
         ]
         with torch.autocast(self.weight.device.type, enabled=False):
             stacked = torch.stack(filled, dim=1).to(self.weight.dtype)  # (T, 2G, B, 3 * d_hidden)
-            states = GRUScan.apply(stacked, self.weight, self.bias).unbind(1)
+            scan = one_gru if stacked.is_cuda else GRUScan.apply
+            states = scan(stacked, self.weight, self.bias).unbind(1)
         outputs = [s[:n].transpose(0, 1) for s, n in zip(states, lengths, strict=True)]
         return list(zip(outputs[::2], outputs[1::2], strict=True))
 
@@ -186,6 +229,26 @@ class GRUScan(torch.autograd.Function):
         at_bias = inner.sum(1, keepdim=True)
         torch.mul(grads, by_n, out=slope[..., 2, :])  # gates and inner differ in n only
         return slope.flatten(-2), at_weight, at_bias
+
+
+def one_gru(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The function of `GRUScan` as one of torch's own GRUs, which on CUDA is cuDNN's: two small kernels a step in place
+    of six operations started from Python.
+
+    It is G h wide. Its matrix holds the G small ones on its diagonal: on a GPU the zeros between them cost less than
+    one GRU after the other would, for a step's time is that of starting it. Gates come in through an identity.
+    """
+    (steps, g, b, _), d = gates.shape, weight.shape[1]
+    inputs = gates.unflatten(-1, (3, d)).permute(0, 2, 3, 1, 4).reshape(steps, b, 3 * g * d)  # r, u, n of all G each
+    hidden = weight.new_zeros(3, g, d, g, d)
+    hidden.diagonal(dim1=1, dim2=3).copy_(weight.unflatten(-1, (3, d)).permute(2, 3, 1, 0))  # (3, h, h', G)
+    eye = torch.eye(3 * g * d, dtype=weight.dtype, device=weight.device)
+    shift = bias.view(g, 3, d).transpose(0, 1).flatten()
+    weights = [eye, hidden.view(3 * g * d, g * d), torch.zeros_like(shift), shift]
+    start = gates.new_zeros(1, b, g * d)
+    # With biases, one layer, no dropout, one way, time first. cuDNN keeps what a gradient needs in training mode only.
+    states, _ = torch._VF.gru(inputs, start, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+    return states.unflatten(-1, (g, d)).transpose(1, 2)
 
 
 class Bottleneck(nn.Module):

@@ -125,8 +125,9 @@ def difference(private: Tensor, shared: Tensor) -> Tensor:
     and of length 1 (the length is no part of the gradient, as in the official code).
     """
     private, shared = unit_rows(private), unit_rows(shared)
-    one = torch.cat([private, private[[2, 2, 0]]])  # each with its shared one, then a-t, a-v, t-v
-    other = torch.cat([shared, private[[0, 1, 1]]])
+    t, v, a = private  # no list as an index, which would be copied to the device in each step
+    one = torch.cat([private, torch.stack([a, a, t])])  # each with its shared one, then a-t, a-v, t-v
+    other = torch.cat([shared, torch.stack([t, v, v])])
     return (one.mT @ other).square().mean((1, 2)).sum()
 
 
@@ -144,5 +145,5 @@ def cmd(x: Tensor, moments: int) -> Tensor:
     mean = x.mean(1)
     centred = x - mean.unsqueeze(1)
     all_moments = torch.stack([mean, *((centred**k).mean(1) for k in range(2, moments + 1))])  # (K, 3, d)
-    apart = all_moments - all_moments[:, [1, 2, 0]]  # t-v, v-a, a-t
+    apart = all_moments - all_moments.roll(-1, 1)  # t-v, v-a, a-t
     return torch.linalg.vector_norm(apart, dim=-1).sum(0).mean()

@@ -1,5 +1,6 @@
 """msabench: a benchmark harness for multimodal sentiment analysis."""
 
+import os
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,9 @@ __all__ = [
     "runs",
     "train",
 ]
+
+# cuBLAS reads it before its first product in a process: see msabench.train.repeatable.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # In a checkout `models/` stands beside this folder, where a researcher looks for it; it is imported as
 # `msabench.models` all the same. A wheel carries it inside the package and needs no help.

@@ -25,13 +25,16 @@ class Sequence:
 
     values: Tensor  # (B, T, d) float; for text under fine-tuning (B, T) int64 token ids
     mask: Tensor  # (B, T) bool, True where a step is real
-    # (N,) int64: where the real steps stand in the mask, row after row. Collation knows it on the host; read off the
-    # mask on a GPU it makes the host wait.
-    real: Tensor = field(default=None, repr=False)  # type: ignore[assignment]  # never None once made
+    _real: Tensor | None = field(default=None, repr=False)  # see `real`
 
-    def __post_init__(self) -> None:
-        if self.real is None:
-            object.__setattr__(self, "real", self.mask.flatten().nonzero()[:, 0])
+    @property
+    def real(self) -> Tensor:
+        """(N,) int64: where the real steps stand in the mask, row after row. A batch's own come with it, as collation
+        knows them on the host; read off a mask on a GPU, they make the host wait."""
+        if self._real is None:
+            object.__setattr__(self, "_real", self.mask.flatten().nonzero()[:, 0])
+        assert self._real is not None
+        return self._real
 
     @property
     def lengths(self) -> Tensor:
@@ -47,7 +50,8 @@ class Sequence:
         return Pad.apply(x, self.real, self.mask.numel()).unflatten(0, self.mask.shape)
 
     def to(self, device: torch.device) -> Sequence:
-        return Sequence(*(x.to(device, non_blocking=True) for x in (self.values, self.mask, self.real)))
+        values, mask = (x.to(device, non_blocking=True) for x in (self.values, self.mask))
+        return Sequence(values, mask, None if self._real is None else self._real.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from torch import nn
 from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch, DataSpec
 from msabench.contract.collate import Scale, pad
+from msabench.data.resident import Tables, place
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.data.sealed import Sealed
 from msabench.errors import DataError, ModelError, UsageError, closest
@@ -80,6 +81,7 @@ class Prepared:
     scales: dict[str, Scale]  # by modality; empty where nothing is standardised
     encoder_source: EncoderSource | None  # None where the text comes as the file's features, or is left out
     pin: bool = False  # batches in page-locked memory
+    resident: Mapping[str, Tables] = field(default_factory=dict)  # by split; see `on`
 
     def n(self, split: str) -> int:
         return len(self.splits[split])
@@ -95,14 +97,14 @@ class Prepared:
         """
         rows = self.splits[split]
         for index in plan(rows.steps, batch_size, generator):
-            yield self._batch(rows, index, rows.labels[index], index)
+            yield self._batch(split, index, rows.labels[index], index)
 
     def unlabelled(self, split: str, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
         """What a model is scored on, sorted by length: each batch's rows, and the batch without label (NaN) and
         index (-1)."""
         rows = self.splits[split]
         for index in plan(rows.steps, batch_size, None):
-            yield index, self._batch(rows, index, np.full(len(index), np.nan, np.float32), np.full(len(index), -1))
+            yield index, self._batch(split, index, np.full(len(index), np.nan, np.float32), np.full(len(index), -1))
 
     def labels(self, split: str) -> np.ndarray:
         """(N,) float32, the test split's too: for the scorer, once predictions are fixed."""
@@ -116,6 +118,11 @@ class Prepared:
             return dataclasses.replace(self, sealed=Sealed(labels))
         changed = dataclasses.replace(self.splits[split], labels=_read_only(labels))
         return dataclasses.replace(self, splits={**self.splits, split: changed})
+
+    def on(self, device: torch.device) -> Prepared:
+        """The same data with all features on a GPU, if they fit there: its batches are then made on it, of equal
+        values. On a CPU, and where they do not fit, the data as it is."""
+        return dataclasses.replace(self, resident=place(self.splits, self.scales, device))
 
     def for_fit(self) -> Prepared:
         """What `Model.fit` is given: train and valid. Asked for the test split it raises ModelError."""
@@ -132,7 +139,10 @@ class Prepared:
         """What standardisation used, to be stored with the run."""
         return {m: {"mean": s.mean.tolist(), "std": s.std.tolist()} for m, s in self.scales.items()}
 
-    def _batch(self, rows: PreparedSplit, index: np.ndarray, label: np.ndarray, shown: np.ndarray) -> Batch:
+    def _batch(self, split: str, index: np.ndarray, label: np.ndarray, shown: np.ndarray) -> Batch:
+        if split in self.resident:
+            return self.resident[split].batch(index, label, shown)
+        rows = self.splits[split]
         return Batch(
             **{m: pad(rows[m], index, self.scales.get(m), self.pin) for m in MODALITIES},
             label=self._tensor(label),

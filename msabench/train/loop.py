@@ -34,6 +34,7 @@ from msabench.train import checkpoint, kernels
 from msabench.train.memory import peak_memory_mib
 from msabench.train.optim import Schedule, make_optimiser
 from msabench.train.progress import Progress
+from msabench.train.repeatable import repeatable
 from msabench.train.signals import is_a_childs
 
 log = logging.getLogger("msabench")
@@ -95,7 +96,7 @@ def train(
     Raises MsabenchError when a loss is not finite, ModelError for whatever the model's own code raises or wrongly
     answers, StoreError when a checkpoint cannot be written.
     """
-    with faults.named(registry.get(config.model).model), kernels.fastest(device):
+    with faults.named(registry.get(config.model).model), kernels.fastest(device), repeatable(device):
         return _train(config, data, device, workdir, recorder, resume, progress, amp)
 
 
@@ -117,6 +118,7 @@ def _train(
         checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": 0})
         return _finish(model, data, device, Best(epoch=0), epochs=0, stopped="closed form", started=started)
 
+    data = data.on(device)
     trainer = Trainer(config, data, model, device, amp)
     best, first, before = Best(), 1, 0.0
     if resume and (workdir / "last.pt").is_file():
@@ -200,7 +202,7 @@ class Trainer:
     def __init__(self, config: RunConfig, data: Prepared, model: Model, device: torch.device, amp: bool) -> None:
         self.config, self.data, self.model, self.device = config, data, model, device
         self.optimiser = make_optimiser(model)
-        self.amp = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float16
+        self.amp = half_precision(device)
         self.use_amp = amp and device.type == "cuda"  # bfloat16 on a CPU without AMX is many times slower
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.use_amp and self.amp == torch.float16)
         self.step = 0
@@ -282,6 +284,13 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
+
+
+def half_precision(device: torch.device) -> torch.dtype:
+    """What AMP computes with: bfloat16, which needs no scaled loss, where the card has it, and float16 elsewhere."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        return torch.float16  # before Ampere torch calls bfloat16 supported too: it emulates it
+    return torch.bfloat16
 
 
 @contextlib.contextmanager

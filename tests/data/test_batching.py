@@ -14,7 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch
-from msabench.data import batching
+from msabench.contract.collate import pad
+from msabench.data import batching, resident
 from msabench.data.batching import Prepared, plan, prepare
 from msabench.data.schema import Dataset, Split
 from msabench.errors import DataError, UsageError
@@ -104,6 +105,55 @@ def test_padded_steps_are_zero_after_standardising(prepared: Prepared) -> None:
     for batch in epoch(prepared):
         for m in MODALITIES:
             assert (batch[m].values[~batch[m].mask] == 0).all()
+
+
+# On a GPU
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_batches_made_on_the_device_are_those_made_on_the_host(
+    dataset: Dataset, tiny: EncoderSource, monkeypatch: pytest.MonkeyPatch, standardise: bool
+) -> None:
+    """Bit by bit, of features and of token ids, with and without labels, here with the CPU as the device."""
+    monkeypatch.setattr(resident, "free_memory", lambda device: 10**9)
+    monkeypatch.setattr(resident, "BLOCK", 7)
+    for options in (FEATURES, DataConfig(text_encoder=str(tiny.path), max_tokens=12)):
+        data = prepare(dataset, options, standardise=standardise)
+        there = data.on(torch.device("cpu"))
+        assert set(there.resident) == set(SIZES)
+        pairs = list(zip(epoch(data), epoch(there), strict=True))
+        for (rows_here, here), (rows_there, gathered) in zip(
+            data.unlabelled("test", 5), there.unlabelled("test", 5), strict=True
+        ):
+            assert_array_equal(rows_here, rows_there)
+            pairs.append((here, gathered))
+        for here, gathered in pairs:
+            for m in MODALITIES:
+                for part in ("values", "mask", "real"):
+                    a, b = getattr(here[m], part), getattr(gathered[m], part)
+                    assert (a.dtype, a.shape) == (b.dtype, b.shape)
+                    assert torch.equal(a, b)
+            assert torch.equal(here.label.nan_to_num(9), gathered.label.nan_to_num(9))
+            assert torch.equal(here.index, gathered.index)
+
+
+def test_a_modality_without_any_step_is_gathered_too() -> None:
+    n = SIZES["train"]
+    silent = Ragged(np.zeros((0, 5), np.float32), np.zeros(n + 1, np.int64))
+    table = resident.Table.of(silent, None, torch.device("cpu"))
+    got, expected = table.pad(np.array([4, 0]), torch.tensor([4, 0])), pad(silent, np.array([4, 0]))
+    assert torch.equal(got.values, expected.values)
+    assert torch.equal(got.mask, expected.mask)
+
+
+def test_features_stay_where_they_are_on_a_cpu_and_where_they_do_not_fit(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not prepared.on(torch.device("cpu")).resident
+    size = sum(4 * split[m].values.size for split in prepared.splits.values() for m in MODALITIES)
+    for room, fits in ((4 * size, True), (4 * size - 1, False)):
+        monkeypatch.setattr(resident, "free_memory", lambda device, room=room: room)
+        assert bool(prepared.on(torch.device("cpu")).resident) is fits
 
 
 # Order

@@ -14,6 +14,7 @@ from msabench.config import TrainConfig
 from msabench.contract import Sequence
 from msabench.errors import UsageError
 from msabench.models.layers import (
+    LSTM,
     BiGRUs,
     BiLSTM,
     Bottleneck,
@@ -23,6 +24,7 @@ from msabench.models.layers import (
     check_fields,
     last_step,
     masked_mean,
+    one_gru,
     reverse,
 )
 
@@ -70,6 +72,12 @@ def test_rows_are_reversed_inside_their_own_length() -> None:
     for row, got, n in zip(x.values, back, LENGTHS, strict=True):
         assert torch.equal(got, torch.cat([row[:n].flip(0), row[n:]]))
     assert torch.equal(reverse(back, x.lengths), x.values)
+
+
+def test_a_reversal_has_the_right_gradient_twice_over() -> None:
+    x = sequence(2).values.requires_grad_()
+    assert torch.autograd.gradcheck(lambda values: reverse(values, LENGTHS), x)
+    assert torch.autograd.gradgradcheck(lambda values: reverse(values.sin(), LENGTHS), x)
 
 
 def test_the_lstm_vector_is_that_of_the_row_alone() -> None:
@@ -141,6 +149,32 @@ def test_the_recurrences_written_gradient_is_right() -> None:
     shapes = ((4, 2, 3, 6), (2, 2, 6), (2, 1, 6))  # T = 4, G = 2, B = 3, h = 2
     arguments = [torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in shapes]
     assert torch.autograd.gradcheck(GRUScan.apply, arguments)
+
+
+def test_one_gru_of_torchs_is_the_recurrence() -> None:
+    """What CUDA computes with, here on the CPU: states and all gradients in float64."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = ((9, 3, 4, 15), (3, 5, 15), (3, 1, 15))  # T = 9, G = 3, B = 4, h = 5
+    arguments = [torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in shapes]
+    weigh = torch.randn(9, 3, 4, 5, generator=draw, dtype=torch.float64)
+    ours, theirs = GRUScan.apply(*arguments), one_gru(*arguments)
+    assert_close(theirs, ours, rtol=0, atol=1e-10)
+    gradients = [torch.autograd.grad((states.square() * weigh).sum(), arguments) for states in (theirs, ours)]
+    assert_close(*gradients, rtol=0, atol=1e-10)
+
+
+def test_one_gru_needs_no_training_mode_without_gradients() -> None:
+    gates, weight, bias = torch.randn(3, 2, 4, 6), torch.randn(2, 2, 6), torch.randn(2, 1, 6)
+    with torch.inference_mode():
+        assert_close(one_gru(gates, weight, bias), GRUScan.apply(gates, weight, bias))
+
+
+def test_an_lstm_keeps_its_precision_under_amp() -> None:
+    lstm, x = LSTM(4, 6, batch_first=True), torch.randn(2, 5, 4)
+    expected = lstm(x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(lstm(x)[0], expected)
+        assert not torch.equal(nn.LSTM.forward(lstm, x)[0], expected), "torch's own does not"
 
 
 def test_bigrus_start_like_torchs() -> None:

@@ -12,7 +12,15 @@ from msabench.checks import synthetic
 from msabench.contract import MODALITIES, Batch, Sequence, State
 from msabench.literature.presets import build
 from msabench.models.layers import Rates, Sizes
-from msabench.models.mfm import MFM, Decoder, MemoryFusion, MFMConfig, mmd
+from msabench.models.mfm import (
+    MFM,
+    Decoder,
+    MemoryFusion,
+    MFMConfig,
+    mmd,
+    states_by_gates,
+    states_by_steps,
+)
 
 SMALL = MFMConfig(
     hidden=Sizes(text=5, audio=3, visual=4), memory=6, attention=7, candidate=8, keep=9, write=10,
@@ -71,6 +79,19 @@ def test_the_memory_fusion_is_mfns_recurrence_sample_by_sample() -> None:
                 fusion.propose(attended)
             )
         assert_close(got[row], torch.cat([*h.values(), memory]))
+
+
+def test_cell_states_by_their_gates_are_those_step_by_step() -> None:
+    """What CUDA computes with, here on the CPU: states and all gradients in float64."""
+    cell = torch.nn.LSTMCell(4, 5).double()
+    x = torch.randn(3, 7, 4, dtype=torch.float64, requires_grad=True)
+    results = []
+    for states in (states_by_steps, states_by_gates):
+        hidden, cells = states(cell, x)
+        results.append(
+            [hidden, cells, *torch.autograd.grad(hidden.sin().sum() + cells.square().sum(), [x, *cell.parameters()])]
+        )
+    assert_close(*results, rtol=0, atol=1e-10)
 
 
 def test_a_decoder_reads_the_factors_and_then_itself() -> None:

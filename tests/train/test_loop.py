@@ -20,7 +20,7 @@ from msabench.data.batching import Prepared
 from msabench.errors import MsabenchError, StoreError
 from msabench.literature import presets
 from msabench.train import checkpoint
-from msabench.train.loop import Result, Trainer, build_model, train
+from msabench.train.loop import Result, Trainer, build_model, half_precision, train
 
 CPU = torch.device("cpu")
 
@@ -171,6 +171,17 @@ def test_training_works_outside_the_main_thread(tiny: Prepared, tmp_path: Path) 
     thread.start()
     thread.join()
     assert results[0].epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+)
+def test_amp_is_bfloat16_where_a_card_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert half_precision(torch.device("cuda")) == expected
+    assert half_precision(CPU) == torch.bfloat16
 
 
 class NoBar:
