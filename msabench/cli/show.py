@@ -128,8 +128,8 @@ def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
         here = "" if checkpoints.weights(results, ours) else "not "
         files[ours["checkpoint"]] = f"the trained weights, {here}below {results}"
     yield from _section("artifacts", files)
-    if run.notes:
-        yield from ("", "notes", *_indent(run.notes))
+    if run.all_notes:
+        yield from ("", "notes", *_indent(run.all_notes))
     log = document["captured_out"].rstrip().splitlines()
     if log:
         more = f" (the last {LOG_LINES} of {len(log)} lines; --log shows all)" if len(log) > LOG_LINES else ""

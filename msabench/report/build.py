@@ -322,7 +322,7 @@ def _row_notes(runs: Sequence[RunRecord], kept: Sequence[RunRecord]) -> list[str
     """What a run says of itself, with the seeds that say it when not all do; then what the aggregation did."""
     sayers: dict[str, list[int]] = defaultdict(list)
     for run in kept:
-        for note in dict.fromkeys([*run.notes, *_capped(run)]):
+        for note in dict.fromkeys(run.all_notes):
             sayers[note].append(run.seed)
     notes = [note if len(seeds) == len(kept) else f"{_seeds(seeds)}: {note}" for note, seeds in sayers.items()]
     times = Counter(run.seed for run in runs)
@@ -330,14 +330,6 @@ def _row_notes(runs: Sequence[RunRecord], kept: Sequence[RunRecord]) -> list[str
         ids = ", ".join(str(run.id) for run in again)
         notes.append(f"{_seeds([run.seed for run in again])} ran more than once: the latest counts (run {ids})")
     return notes
-
-
-def _capped(run: RunRecord) -> list[str]:
-    """A number that more training might have changed says so."""
-    result = run.result or {}
-    if result.get("stopped") != "max_epochs":
-        return []
-    return [f"training ended at max_epochs, {result.get('epochs')}, not by early stopping"]
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -43,6 +43,20 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_run_that_was_still_improving_when_it_ended_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_local(tmp_path)
+    for seed, best in enumerate((3, 10)):
+        run = store.begin(run_document(seed=seed))
+        store.finish(run, {"test": {"mae": 0.7}, "best_epoch": best, "epochs": 10, "stopped": "max_epochs"})
+    store.close()
+    for number, improving in ((1, False), (2, True)):
+        said = shown(tmp_path, capsys, number)
+        assert "training ended at max_epochs, 10, not by early stopping" in said
+        assert ("still improving when max_epochs ended it" in said) == improving
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
