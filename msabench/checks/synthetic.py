@@ -36,7 +36,7 @@ class TinyEncoder(nn.Module):
         real = text.mask.unsqueeze(-1)  # (B, T, 1)
         h = self.embed(text.values)  # (B, T, d)
         if change is not None:
-            h = change(h)
+            h = text.unpack(change(text.pack(h)))
         mean = (h * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)  # (B, 1, d)
         return (h + torch.tanh(self.mix(mean))).masked_fill(~real, JUNK)
 
