@@ -43,7 +43,8 @@ def make(
     """The comparison tables of a store's runs; without tables and notes where it has no run.
 
     datasets, models: only theirs. published: results in print beside the measured ones. convention: as another code
-    scores the stored predictions ("mult", "mag_bert", "mfm"). curves: with validation MAE by epoch, for HTML.
+    scores the stored predictions ("mult", "mag_bert", "mfm"). curves: with validation MAE by epoch and
+    what the loss terms do, for HTML.
     Raises UsageError for a name that no run has, and for a convention that is none or does not fit a dataset.
     """
     records = store.find()
@@ -60,6 +61,7 @@ def make(
         preset=_preset,
         code=lambda record: record.code or _older_code(record, store),
         curve=_curves(store) if curves else lambda record: [],
+        metrics=(lambda record: store.metrics(record.id)) if curves else lambda record: {},
         convention=convention,
     )
     return Shown(made.tables, made.notes)

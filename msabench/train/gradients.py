@@ -5,15 +5,18 @@ A term's weight says little of that: on MOSI the KL terms of MCER weigh 1.9 and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from msabench.contract import MODALITIES, Model
-from msabench.errors import ModelError
+from msabench.errors import ModelError, closest
 from msabench.text.encoders import TextEncoder
+
+log = logging.getLogger("msabench")
 
 
 def due(epoch: int) -> bool:
@@ -25,19 +28,19 @@ def due(epoch: int) -> bool:
     return epoch & (epoch - 1) == 0
 
 
-def shares(
-    model: Model, terms: dict[str, Tensor], scale: Callable[[Tensor], Tensor] = lambda term: term
-) -> dict[str, float]:
+def shares(model: Model, terms: Mapping[str, Tensor]) -> dict[str, float]:
     """The gradient norm of each loss term, divided by the main task's on the parameters that both reach.
 
-    terms: scalars of one batch with their graph, which stays; no `.grad` is touched and no number drawn, so that
-    training goes on to the same digits. scale: what keeps small gradients of half precision from 0 (it cancels).
+    terms: scalars of one batch, all of one scale; their graph stays. No `.grad` is touched, no number drawn and no
+    forward pass made: training goes on to the same digits.
 
     Returns "grad.TERM" over all parameters, "grad.TERM@PART" over those of text, audio, visual and other: a parameter
     belongs to the modality that is a part of its name. The main task's own is 1, by definition. A term that reaches no
-    parameter of the main task's, in all or in that part, has no such entry; NaN: the main task's norm there is 0.
-    Empty for a single term. Of a fine-tuned text encoder only the last layer counts: it is what all terms pass, and a
-    pass through all layers per term would be dear.
+    parameter of the main task's, in all or in that part, has no such entry; NaN: the main task's norm there is 0. Empty
+    for a single term, and where the graph answers to backward() alone (reentrant checkpoints).
+
+    Of a fine-tuned text encoder only the last layer counts: all terms' gradients pass it, and to follow each to the
+    bottom would cost several steps.
 
     Raises ModelError when `main_term` is none of the terms.
     """
@@ -45,9 +48,13 @@ def shares(
         return {}
     main = model.main_term or next(iter(terms))
     if main not in terms:
-        raise ModelError(f"main_term is {main!r}; expected one of the loss terms: {', '.join(terms)}.")
+        raise ModelError(f"main_term is {main!r}.{closest(main, terms)}  Expected a loss term: {', '.join(terms)}.")
     names, parameters = zip(*_measured(model), strict=True)
-    norms = torch.stack([_norms(scale(term), parameters) for term in terms.values()]).cpu().numpy()  # (terms, P)
+    try:
+        norms = torch.stack([_norms(term, parameters) for term in terms.values()]).cpu().numpy()  # (terms, P)
+    except RuntimeError as error:
+        log.warning("what each loss term does is not measured: %s", error)
+        return {}
     parts = {f"@{part}": np.array([_part(name) == part for name in names]) for part in (*MODALITIES, "other")}
     reference = norms[list(terms).index(main)]
     found = {f"grad.{main}": 1.0}

@@ -248,7 +248,8 @@ class Trainer:
             terms = checked_scalars(self.model.loss(output, batch, state), "loss term", at_least=1)
             total = torch.stack([term.float() for term in terms.values()]).sum()
         if measured:
-            self.shares = gradients.shares(self.model, terms, self.scaler.scale)
+            # Scaled, so that half precision keeps small gradients; the scale cancels.
+            self.shares = gradients.shares(self.model, {name: self.scaler.scale(t) for name, t in terms.items()})
         self.scaler.scale(total / group).backward()
         self._terms = terms
         parts = {"loss": total} | {f"loss.{name}": term for name, term in terms.items()}
