@@ -13,6 +13,7 @@ from msabench.metrics.conventions import score
 from msabench.report import markdown, text
 from msabench.report.build import build
 from msabench.report.columns import metric_protocol
+from msabench.report.gradients import Curves
 from msabench.report.table import Report
 from msabench.shown import short
 from msabench.store import documents, predictions
@@ -61,7 +62,7 @@ def make(
         preset=_preset,
         code=lambda record: record.code or _older_code(record, store),
         curve=_curves(store) if curves else lambda record: [],
-        metrics=(lambda record: store.metrics(record.id)) if curves else lambda record: {},
+        metrics=_metrics(store) if curves else lambda record: {},
         convention=convention,
     )
     return Shown(made.tables, made.notes)
@@ -88,6 +89,16 @@ def _preset(model: str, name: str, dataset: str) -> Mapping[str, Any]:
 def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
     curves = store.curves("valid.mae")
     return lambda record: curves.get(record.id, [])
+
+
+def _metrics(store: RunStore) -> Callable[[RunRecord], Curves]:
+    def metrics(record: RunRecord) -> Curves:
+        try:
+            return store.metrics(record.id)
+        except StoreError:  # one damaged curve, which `show` and `doctor` tell of, costs a row no more than this table
+            return {}
+
+    return metrics
 
 
 def _older_code(record: RunRecord, store: RunStore) -> str:
