@@ -116,6 +116,12 @@ class TextEncoder(nn.Module):
         """Whether it works on real tokens only."""
         return self._first is not None
 
+    @property
+    def last_layer(self) -> nn.Module:
+        """Of the encoder's stack of layers, which is its longest list; the whole encoder where it has none."""
+        lists = [module for module in self.model.modules() if isinstance(module, nn.ModuleList) and len(module)]
+        return max(lists, key=len)[-1] if lists else self.model
+
     def forward(self, text: contract.Sequence, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Last hidden state (B, T, h). `change` is applied to what the first layer reads of the N real tokens, in the
         order of `text.pack`: (N, d_embedding) -> (N, d_embedding)."""
