@@ -1,4 +1,4 @@
-"""Seconds per epoch and peak memory beside MMSA's for every model that both have, and the least that this machine needs.
+"""Seconds per epoch and peak memory beside MMSA's for every model that both have, and the least this machine needs.
 
     python benchmarks/peer.py --runner ../shared/peer/run_mmsa.py --python PEERS_VENV/bin/python
     python benchmarks/peer.py --runner … --python … --models self_mm --encoder random:bert-base --batches 4

@@ -2,7 +2,8 @@
 
 Linear layers, norms, activations and dropout, all of which work token by token, then never see padding. Attention alone
 pads, and on a CPU little: sentences of like length go together in four parts. It scatters queries, keys and values to
-(b, heads, t, d) of each part, lets torch's kernel work under the mask and gathers the result. For this transformers offers an interface, by which an attention of one's own takes the place of a model's.
+(b, heads, t, d) of each part, lets torch's kernel work under the mask and gathers the result. For this transformers
+offers an interface, by which an attention of one's own takes the place of a model's.
 """
 
 from __future__ import annotations
