@@ -4,7 +4,7 @@ Differs from BBFN's code:
 - Post-norm, as MCER's eq. 15 and 16 print it; no dropout on o before the gate.
 - The pooled vectors of every layer, the first too, come from a BiGRU (eq. 11) of d/2 each way, its halves side by side
   (there d each way, its halves averaged).
-- L_dc is a sum over the pairs (eq. 22; there a mean).
+- L_dc is a sum over the pairs (there a mean): eq. 22 with λ = 1 and K, which the paper leaves undefined, = 2.
 - Attention dropout is 0 by default, which lets torch use its fused kernel.
 """
 

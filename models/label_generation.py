@@ -3,7 +3,8 @@ MCER's SLGM and CLGM, eq. 9, 19, 30, 31).
 
 Differs from SELF-MM's code: centres are means over the samples seen so far (there unseen samples count as zeros in
 the first epoch), kept as running sums; a side without samples leaves the labels as they are (there: NaN); a small
-α_m is kept away from 0 on both sides (there `+ 1e-8`, which moves the hole to -1e-8).
+α_m is kept away from 0 on both sides (there `+ 1e-8`, which moves the hole to -1e-8). A label of 0 is on neither side,
+as in MMSA; thuiar/Self-MM 1786283 never sets its `excludeZero`, which puts it on the positive one.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,6 +19,8 @@ from msabench.errors import UsageError
 # cuDNN wants a layer's weights side by side, which those of a cell, or made from others, are not: it copies them, some
 # hundred kilobytes, in each call.
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk of memory")
+
+PARTS = 4  # of a batch in `by_length`
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,22 @@ def run_cell(cell: nn.LSTMCell, x: Tensor, weight_hh: Tensor | None = None) -> T
         return torch._VF.lstm(x, start, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
 
 
+def by_length(run: Callable[[Tensor], Any], x: Sequence) -> Tensor:
+    """run(values)[0] for a layer that works on each row alone, from its first step on: (B, T, d) -> (B, T, h).
+
+    On a CPU rows of like length go together, so that little padding is computed; what stands at padded steps means
+    nothing. For a text LSTM over uniformly drawn sentences half the time, for narrow ones over long sequences no more.
+    """
+    if x.values.device.type != "cpu":
+        return run(x.values)[0]
+    lengths, steps = x.lengths, x.mask.shape[1]
+    order, outputs = lengths.argsort(), []
+    for rows in order.chunk(PARTS):
+        part = run(x.values[rows, : int(lengths[rows].max())])[0]
+        outputs.append(F.pad(part, (0, 0, 0, steps - part.shape[1])))
+    return torch.cat(outputs)[order.argsort()]
+
+
 class LSTMEncoder(nn.Module):
     """One-way LSTM; its last real state goes through dropout and a Linear (SELF-MM's audio and visual encoder)."""
 
@@ -129,7 +147,7 @@ class LSTMEncoder(nn.Module):
 
     def forward(self, x: Sequence) -> tuple[Tensor, Tensor]:
         """All outputs (B, T, d_hidden), and the vector (B, d_out)."""
-        steps = self.lstm(x.values)[0]  # nothing after a real step reaches back to it
+        steps = by_length(self.lstm, x)  # nothing after a real step reaches back to it
         return steps, self.linear(self.dropout(last_step(steps, x.lengths)))
 
 
@@ -143,7 +161,8 @@ class BiLSTM(nn.Module):
 
     def forward(self, x: Sequence) -> tuple[Tensor, Tensor]:
         """(B, T, d_in) -> outputs (B, T, 2 * d_hidden), junk in padded steps, and final states (B, 2, d_hidden)."""
-        ahead, back = self.ahead(x.values)[0], self.back(reverse(x.values, x.lengths))[0]
+        backwards = Sequence(reverse(x.values, x.lengths), x.mask, x.real)
+        ahead, back = by_length(self.ahead, x), by_length(self.back, backwards)
         ends = torch.stack([last_step(ahead, x.lengths), last_step(back, x.lengths)], dim=1)
         return torch.cat([ahead, reverse(back, x.lengths)], dim=-1), ends
 

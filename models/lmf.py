@@ -4,12 +4,13 @@ TFN's outer product is never built: the weight that would read it is a sum of `r
 modality, so that fusion costs O(rank · Σ h_m) in place of O(Π h_m).
 
 Followed: the paper's low-rank fusion with the sum over ranks weighted, as in the official code
-(github.com/Justin1904/Low-rank-Multimodal-Fusion), which MMSA follows.
+(github.com/Justin1904/Low-rank-Multimodal-Fusion ea47551), which MMSA follows.
 
-Differs from that code: the weights of the ranks and the bias are trained (its optimiser leaves both out, as MMSA's
-does; its author calls that a mistake, issue 9); means run over real steps and the LSTM ends at the last real one; the
-loss is the mean over the batch; the dropout after fusion, which is built there and never applied, is left out. The
-text encoder has no weight decay. Differs from MMSA: text has its dropout (preset `mmsa`: 0, as MMSA has it).
+Differs from that code: means run over real steps and the LSTM ends at the last real one (there no lengths are known);
+the loss is the mean over the batch (there: the sum); the dropout after fusion, which is built there and never applied,
+is left out. The text encoder has no weight decay. Differs from MMSA: the weights of the ranks and the bias are trained
+(MMSA's optimiser leaves both out, as that of the official code did up to its commit fac3358; issue 9); text has its
+dropout (preset `mmsa`: 0, as MMSA has it).
 """
 
 from __future__ import annotations

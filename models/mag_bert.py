@@ -8,7 +8,8 @@ Audio and visual steps are averaged over contiguous windows, one per word-piece;
 Differs from the official code:
 - Word alignment is approximated by these windows: no dataset here says when a word is spoken. Where there are as many
   steps as word-pieces, a word-piece has its own step, as there.
-- The pooler (tanh of [CLS]) is newly initialised; there it comes with BERT's checkpoint.
+- The pooler (tanh of [CLS]) is newly initialised where the encoder's checkpoint has none, as DistilBERT's; BERT's has
+  one, which is loaded as there (bert.py, MAG_BertModel).
 - Of its 40 epochs the best by validation is chosen (there the best test score of all epochs is reported).
 - Embeddings of words that training never shows stay pretrained (there AdamW's weight decay shrinks them).
 """
@@ -95,6 +96,10 @@ class MAGBert(Model):
             if isinstance(linear, nn.Linear):  # as transformers does for what a checkpoint lacks
                 nn.init.normal_(linear.weight, std=0.02)
                 nn.init.zeros_(linear.bias)
+        pooler = getattr(self.text, "pooler", None)
+        self.pooler_is_new = pooler is None
+        if pooler is not None:
+            self.pool[0].load_state_dict(pooler)
 
     def forward(self, batch: Batch) -> Output:
         others = {m: batch.text.pack(along_tokens(batch[m], batch.text.mask)) for m in self.gate.gates}  # (N, d_m) each
@@ -108,6 +113,9 @@ class MAGBert(Model):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One learning rate; biases and LayerNorms have no weight decay."""
         return bert_groups(self, self.config.lr, self.config.weight_decay)
+
+    def notes(self, best_epoch: int) -> tuple[str, ...]:
+        return ("the text encoder's checkpoint has no pooler: it began at random",) if self.pooler_is_new else ()
 
 
 def along_tokens(x: Sequence, tokens: Tensor) -> Tensor:

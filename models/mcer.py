@@ -11,6 +11,9 @@ What the paper leaves open, and how it is read here:
 - z is its mean in evaluation, so that a prediction is deterministic (MIB's code stays random).
 - Until epoch 3 every label that a loss reads is still y_m, and eq. 32's weights are 0: unimodal and cross-modal tasks
   do not learn yet.
+- A modality that the data lacks has no unimodal task, no label and no pair, in L_MI, L_dc and gated transformers alike:
+  they would learn labels of nothing. L_MI stays a mean and L_dc a sum over the pairs there are, and a head reads those
+  of its pairs. The multimodal task reads all three (eq. 3).
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ class MCERConfig(TrainConfig):
     lr_other: float = 7e-4
     alpha: float = 1.9  # of L_m, eq. 33
     beta: float = 0.001  # of L_avl
-    gamma: float = 0.05  # of L_dc; eq. 22's λ is 1, gamma scales
+    gamma: float = 0.05  # of L_dc, which it alone scales: eq. 22 with λ = 1, K = 2
     eta: float = 0.1  # of L_MI
     # Tables IV and V: losses left out, cross-modal heads built
     without: tuple[str, ...] = ()
@@ -103,27 +106,46 @@ def ordered(field: str, given: Iterable[str], known: Iterable[str]) -> tuple[str
     return tuple(name for name in known if name in given)
 
 
-class CrossModalTask(nn.Module):
-    """Eq. 10-18: only the pairs that the chosen heads read are built."""
+def readable(chosen: tuple[str, ...], present: list[str]) -> dict[str, list[str]]:
+    """By head the pairs that it reads, of those whose two modalities are present; a head without one is left out.
 
-    def __init__(self, widths: dict[str, int], config: MCERConfig) -> None:
+    Raises UsageError where that head was one of a choice: without it, two rows of Table V would be one.
+    """
+    there = set(present)
+    pairs = {head: [pair for pair in HEADS[head] if there.issuperset(pair)] for head in chosen}
+    heads = {head: found for head, found in pairs.items() if found}
+    if len(heads) < len(chosen) < len(HEADS):
+        gone = ", ".join(head for head in chosen if head not in heads)
+        raise UsageError(
+            f"mcer: cross_modal asks for {gone}, all of whose pairs have a modality that is absent here.\n"
+            f"  Present: {', '.join(MODALITIES[m] for m in present)}.\n"
+            f"  Expected: cross_modal of {', '.join(readable(tuple(HEADS), present)) or 'none, cross_modal='}."
+        )
+    return heads
+
+
+class CrossModalTask(nn.Module):
+    """Eq. 10-18: only the pairs that the heads read are built."""
+
+    def __init__(self, widths: dict[str, int], heads: dict[str, list[str]], config: MCERConfig) -> None:
+        """heads: the pairs that each reads, by name."""
         super().__init__()
         c, d = config, config.d
-        self.pairs = [p for p in ("ta", "tv", "av") if any(p in HEADS[head] for head in c.cross_modal)]
+        self.heads, self.pairs = heads, [p for p in ("ta", "tv", "av") if any(p in read for read in heads.values())]
         self.encode = BiGRUs(widths.values(), d)
         self.project = nn.ModuleDict({m: nn.Linear(2 * d, d) for m in widths})
         self.transform = GatedTransformers(self.pairs, d, c.heads, c.layers, c.dropout_ffn, c.dropout_attention)
-        self.hidden = nn.ModuleDict({head: nn.Linear(4 * d, c.d_c) for head in c.cross_modal})
-        self.predict = nn.ModuleDict({head: nn.Linear(c.d_c, 1) for head in c.cross_modal})
+        self.hidden = nn.ModuleDict({head: nn.Linear(2 * d * len(read), c.d_c) for head, read in heads.items()})
+        self.predict = nn.ModuleDict({head: nn.Linear(c.d_c, 1) for head in heads})
 
     def forward(self, steps: dict[str, Sequence]) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """S_t, S_a, S_v -> h_c (B, d_c) and predictions (B,) of the heads, pooled vectors (L, pairs, 2, B, d)."""
+        """S_m by modality -> h_c (B, d_c) and predictions (B,) of the heads, pooled vectors (L, pairs, 2, B, d)."""
         encoded = {}
         for (m, s), (ahead, back) in zip(steps.items(), self.encode(list(steps.values())), strict=True):
             both = torch.cat([ahead, reverse(back, s.lengths)], dim=-1)  # (B, T_m, 2d)
             encoded[m] = Sequence(self.project[m](both), s.mask)  # M_m: eq. 10
         pairs, pooled = self.transform(encoded)  # H_ta, H_tv, H_av (B, 2d)
-        h = {c: linear(torch.cat([pairs[p] for p in HEADS[c]], dim=-1)).relu() for c, linear in self.hidden.items()}
+        h = {c: linear(torch.cat([pairs[p] for p in self.heads[c]], -1)).relu() for c, linear in self.hidden.items()}
         return list(h.values()), [self.predict[c](h_c).squeeze(-1) for c, h_c in h.items()], pooled  # eq. 17, 18
 
 
@@ -132,6 +154,8 @@ class MCER(Model):
     def __init__(self, config: MCERConfig, data: DataSpec) -> None:
         super().__init__(config, data)
         c, widths = config, data.widths
+        self.present = [s for s, m in MODALITIES.items() if m not in data.absent]
+        self.heads = readable(c.cross_modal, self.present)
         self.text = data.make_text_encoder()
         self.audio = LSTMEncoder(widths["audio"], c.lstm_audio, c.out_audio, c.dropout_lstm)
         self.visual = LSTMEncoder(widths["visual"], c.lstm_visual, c.out_visual, c.dropout_lstm)
@@ -139,17 +163,19 @@ class MCER(Model):
         self.fuse = nn.Sequential(nn.Linear(sum(outs.values()), c.d_f), nn.ReLU())
         self.bottleneck = Bottleneck(c.d_f, c.d_z, c.log_var_bias)
         sizes = {"t": c.d_text, "a": c.d_audio, "v": c.d_visual}  # of H_s
+        sizes = {s: sizes[s] for s in self.present}
         self.dropout = nn.Dropout(c.dropout_unimodal)
         self.unimodal = nn.ModuleDict({s: nn.Sequential(nn.Linear(outs[s], sizes[s]), nn.ReLU()) for s in sizes})
         self.unimodal_bottleneck = nn.ModuleDict({s: Bottleneck(sizes[s], c.d_z, c.log_var_bias) for s in sizes})
-        if c.cross_modal:
-            self.cross = CrossModalTask({"t": widths["text"], "a": c.lstm_audio, "v": c.lstm_visual}, c)
+        if self.heads:
+            steps = {"t": widths["text"], "a": c.lstm_audio, "v": c.lstm_visual}  # of S_m
+            self.cross = CrossModalTask({s: steps[s] for s in self.present}, self.heads, c)
             if "dc" not in c.without:
                 self.discriminate = Discriminators(len(self.cross.pairs), c.d, c.layers, c.group_size)
-        if "mi" not in c.without:
-            largest = c.batch_size + 1  # a lone last sample joins the batch before it
-            self.mi = MutualInformation(outs, tuple(combinations(outs, 2)), largest, c.mi_reduction)
-        heads = sizes | dict.fromkeys(c.cross_modal, c.d_c)
+        pairs = () if "mi" in c.without else tuple(combinations(self.present, 2))
+        largest = c.batch_size + 1  # a lone last sample joins the batch before it
+        self.mi = MutualInformation(outs, pairs, largest, c.mi_reduction) if pairs else None
+        heads = sizes | dict.fromkeys(self.heads, c.d_c)
         self.memory = LabelMemory(data.n_train, {"m": c.d_f} | heads, data.label_range)
 
     def forward(self, batch: Batch) -> Output:
@@ -162,15 +188,16 @@ class MCER(Model):
         if not self.training:
             return output
         representations, predictions, kls = [fused], [], []
-        for s in MODALITIES:
+        for s in self.present:
             h_s = self.unimodal[s](x[s] if s == "t" else self.dropout(x[s]))  # (B, d_s): eq. 6
             y_s, kl_s = self.unimodal_bottleneck[s](h_s)  # eq. 7, 8
             representations.append(h_s)
             predictions.append(y_s)
             kls.append(kl_s)
-        if self.config.cross_modal:
-            steps = {m: Sequence(v, batch[MODALITIES[m]].mask) for m, v in zip(x, (s_t, s_a, s_v), strict=True)}
-            h_c, y_c, output.extra["pooled"] = self.cross(steps)
+        if self.heads:
+            steps = {"t": s_t, "a": s_a, "v": s_v}  # S_m
+            masked = {s: Sequence(steps[s], batch[MODALITIES[s]].mask) for s in self.present}
+            h_c, y_c, output.extra["pooled"] = self.cross(masked)
             representations += h_c
             predictions += y_c
         output.extra |= {f"x_{m}": v for m, v in x.items()}
@@ -183,20 +210,20 @@ class MCER(Model):
         """Eq. 32, 33. Also leaves in output.extra what `logs` and `after_batch` need."""
         c, extra, y_m = self.config, output.extra, batch.label
         labels = self.memory.labels(y_m, batch.index)  # (B, K), y_m first
-        gaps = weighted_gaps(extra["predictions"], labels)  # (K - 1,)
-        terms = {"m_task": (output.prediction - y_m).abs().mean(), "s_task": gaps[:3].sum()}
+        gaps, n = weighted_gaps(extra["predictions"], labels), len(self.present)  # (K - 1,), the first n unimodal
+        terms = {"m_task": (output.prediction - y_m).abs().mean(), "s_task": gaps[:n].sum()}
         log = {}
-        if c.cross_modal:
-            terms["c_task"] = gaps[3:].sum()
+        if self.heads:
+            terms["c_task"] = gaps[n:].sum()
         if "m" not in c.without:
             terms["m"] = c.ib_beta * extra["kl"]  # eq. 26
         if "avl" not in c.without:
             terms["avl"] = c.ib_beta * extra["kl_unimodal"]  # eq. 29
-        if c.cross_modal and "dc" not in c.without:
+        if self.heads and "dc" not in c.without:
             generator = state.generator("groups")
             terms["dc"], log["dc_accuracy"] = self.discriminate(extra["pooled"], generator)  # eq. 22 with λ = 1
-        if "mi" not in c.without:
-            terms["mi"], projected = self.mi({m: extra[f"x_{m}"] for m in MODALITIES})
+        if self.mi is not None:
+            terms["mi"], projected = self.mi({m: extra[f"x_{m}"] for m in self.present})
             extra |= {f"projected_{m}": v for m, v in projected.items()}
         extra["labels"], shares = self.memory.next_labels(extra["representations"], labels, state.epoch)
         log |= shares | {f"unweighted.{name}": value.detach() for name, value in terms.items()}
@@ -213,13 +240,18 @@ class MCER(Model):
     def after_batch(self, output: Output, batch: Batch, state: State) -> None:
         extra = output.extra
         self.memory.store(extra["representations"].detach(), extra["labels"], batch.index)
-        if "mi" not in self.config.without:
+        if self.mi is not None:
             self.mi.remember({m: extra[f"projected_{m}"] for m in self.mi.targets})
 
     def after_epoch(self, state: State) -> dict[str, np.ndarray]:
-        """labels_t, labels_a, labels_v, labels_m_t, ...: (N,) float32 in the train split's order (Table VI)."""
+        """labels_t, labels_a, labels_v, labels_m_t, ...: (N,) float32 in the train split's order (Table VI); none of an
+        absent modality."""
         return {f"labels_{name}": labels for name, labels in self.memory.arrays().items()}
 
     def notes(self, best_epoch: int) -> tuple[str, ...]:
-        tasks = "unimodal and cross-modal tasks" if self.config.cross_modal else "unimodal tasks"
-        return (f"best epoch <= 2: the {tasks} had not begun to learn",) if best_epoch <= 2 else ()
+        absent = [m for s, m in MODALITIES.items() if s not in self.present]
+        notes = [f"{m} is absent: no unimodal task, generated label, pair or head of its own" for m in absent]
+        if best_epoch <= 2:
+            tasks = "unimodal and cross-modal tasks" if self.heads else "unimodal tasks"
+            notes.append(f"best epoch <= 2: the {tasks} had not begun to learn")
+        return tuple(notes)

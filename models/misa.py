@@ -4,10 +4,11 @@ Each modality's utterance vector is projected twice, into a space shared by all 
 beside the task's keep shared vectors alike (CMD), shared and private ones orthogonal, and both together complete.
 
 Differs from the official code:
-- The recurrent layers read each modality over its own real steps. There (and in MMSA) audio and video are read for as
-  many steps as the text has tokens, the backward direction too, whatever their own lengths.
+- The recurrent layers read each modality over its own real steps. There files are word-aligned, with one length for
+  all; MMSA reads audio and video for as many steps as the text has tokens, the backward direction too, whatever their
+  own lengths.
 - CMD's square root has gradient 0 at 0. There two equal moments give NaN.
-- Left out: the discriminators (one is an alternative to CMD, the other's loss is never used). Built there, not trained.
+- Left out: the discriminators (one is built there only in place of CMD, the other is built and its loss never added).
 - All layers of the text encoder are trained. There BERT's layers 0-8 are frozen on MOSEI.
 - Early stopping is the loop's, by validation MAE. There it is by validation MSE.
 """
@@ -36,7 +37,7 @@ class MISAConfig(TrainConfig):
     lr: float = 1e-4
     lr_bert: float = 1e-4  # one rate for everything there
     clip_value: float | None = 1.0
-    patience: int = 6
+    patience: int = 7  # 6 there, counted down to -1
     max_epochs: int = 500
     d: int = 128
     dropout: float = 0.5

@@ -12,6 +12,7 @@ Differs from the official code:
   rescales both alike and goes the same way. The last, incomplete group of an epoch counts (there it is lost).
 - Embeddings of words that training never shows stay pretrained. There Adam's weight decay moves them towards 0, by
   about the learning rate in each step, because their gradient holds nothing else.
+- A modality that the data lacks has no task and no label of its own; the multimodal task reads all three.
 """
 
 from __future__ import annotations
@@ -87,9 +88,9 @@ class SelfMM(Model):
         self.audio = LSTMEncoder(widths["audio"], c.lstm_audio, c.out_audio)
         self.visual = LSTMEncoder(widths["visual"], c.lstm_visual, c.out_visual)
         outs = {"text": widths["text"], "audio": c.out_audio, "visual": c.out_visual}
-        sizes = {m: getattr(c, f"d_{m}") for m in MODALITIES}
+        sizes = {m: getattr(c, f"d_{m}") for m in MODALITIES if m not in data.absent}
         self.multimodal = Task(sum(outs.values()), c.d_f, c.dropout_f)
-        self.unimodal = nn.ModuleDict({m: Task(outs[m], sizes[m], getattr(c, f"dropout_{m}")) for m in MODALITIES})
+        self.unimodal = nn.ModuleDict({m: Task(outs[m], sizes[m], getattr(c, f"dropout_{m}")) for m in sizes})
         self.memory = LabelMemory(data.n_train, {"m": c.d_f} | sizes, data.label_range)
 
     def forward(self, batch: Batch) -> Output:
@@ -100,19 +101,19 @@ class SelfMM(Model):
         if self.training:
             tasks = [task(x[m]) for m, task in self.unimodal.items()]
             output.extra["representations"] = torch.cat([f_m, *(f for f, _ in tasks)], dim=-1)  # (B, D), as in memory
-            output.extra["predictions"] = torch.stack([y for _, y in tasks], dim=-1)  # (B, 3)
+            output.extra["predictions"] = torch.stack([y for _, y in tasks], dim=-1)  # (B, K - 1)
         return output
 
     def loss(self, output: Output, batch: Batch, state: State) -> dict[str, Tensor]:
         """|ŷ_m - y_m| and, per modality, tanh(|y_s - y_m|) |ŷ_s - y_s|, means over the batch: all 0 until epoch 3,
         because a label changes after its sample's turn in epoch 2. Leaves in output.extra what the hooks need."""
         extra, y_m = output.extra, batch.label
-        labels = self.memory.labels(y_m, batch.index)  # (B, 4), y_m first
-        gaps = weighted_gaps(extra["predictions"], labels)  # (3,)
+        labels = self.memory.labels(y_m, batch.index)  # (B, K), y_m first
+        gaps = weighted_gaps(extra["predictions"], labels)  # (K - 1,)
         extra["labels"], shares = self.memory.next_labels(extra["representations"], labels, state.epoch)
         extra |= {f"log.{name}": value for name, value in shares.items()}
         return {"m_task": (output.prediction - y_m).abs().mean()} | {
-            f"{m}_task": gap for m, gap in zip(MODALITIES, gaps, strict=True)
+            f"{m}_task": gap for m, gap in zip(self.unimodal, gaps, strict=True)
         }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -125,8 +126,13 @@ class SelfMM(Model):
         self.memory.store(output.extra["representations"].detach(), output.extra["labels"], batch.index)
 
     def after_epoch(self, state: State) -> dict[str, np.ndarray]:
-        """labels_text, labels_audio, labels_visual: (N,) float32 in the train split's order."""
+        """labels_text, labels_audio, labels_visual: (N,) float32 in the train split's order; none of an absent
+        modality."""
         return {f"labels_{name}": labels for name, labels in self.memory.arrays().items()}
 
     def notes(self, best_epoch: int) -> tuple[str, ...]:
-        return ("best epoch <= 2: the tasks of single modalities had not begun to learn",) if best_epoch <= 2 else ()
+        absent = [m for m in MODALITIES if m not in self.unimodal]
+        notes = [f"{m} is absent: no task and no generated label of its own" for m in absent]
+        if best_epoch <= 2:
+            notes.append("best epoch <= 2: the tasks of single modalities had not begun to learn")
+        return tuple(notes)

@@ -3,12 +3,13 @@
 The outer product of three vectors, each with a 1 before it, holds every product of one, two and three modalities'
 features; a small network reads all of it.
 
-Followed: github.com/Justin1904/TensorFusionNetworks, which the paper's authors refer to. There, other than in the
-paper, the text vector is one Linear of the LSTM's last state.
+Followed: github.com/Justin1904/TensorFusionNetworks ef0e78b, to which the paper's first author refers (issue 205 of
+CMU-MultimodalSDK). There, other than in the paper, the text vector is one Linear of the LSTM's last state.
 
-Differs from that code: means run over real steps and the LSTM ends at the last real one (there: padding included);
-the loss is the mean over the batch (there: the sum); visual features are not divided by their largest value, which the
-BatchNorm that follows undoes. Differs from MMSA: text has its dropout (preset `mmsa`: 0, as MMSA has it).
+Differs from that code: means and the LSTM run over real steps (there: also over the zeros that fill a sentence up to 20
+words from the left); the loss is the mean over the batch (there: the sum); visual features are not divided by their
+largest value, which the BatchNorm that follows undoes. Differs from MMSA: text has its dropout (preset `mmsa`: 0, as
+MMSA has it).
 """
 
 from __future__ import annotations

@@ -151,6 +151,8 @@ def check_losses(entry: Entry) -> None:
                         "expected a finite scalar."
                     )
         history.append(terms)
+    if model.main_term and history and model.main_term not in history[0]:
+        raise ModelError(f"main_term is {model.main_term!r}; expected one of the loss terms: {', '.join(history[0])}.")
     names = [sorted(terms) for terms in history]
     if other := next((n for n in names if n != names[0]), None):
         raise ModelError(f"the loss has other terms in other batches: {names[0]} and {other}.")

@@ -47,7 +47,8 @@ def data_spec(absent: str | None = None) -> DataSpec:
     longest = {m: 1 if m == absent else steps + 10 for m, steps in STEPS.items()}
     widths = {m: 1 if m == absent else width for m, width in WIDTHS.items()}
     encoder = GivenFeatures if absent == "text" else TinyEncoder
-    return DataSpec(widths, n_train=N_TRAIN, make_text_encoder=encoder, max_steps=longest)
+    gone = frozenset(filter(None, [absent]))
+    return DataSpec(widths, n_train=N_TRAIN, make_text_encoder=encoder, max_steps=longest, absent=gone)
 
 
 def samples(n: int, shortest: int = 1) -> Batch:

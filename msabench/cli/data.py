@@ -82,7 +82,7 @@ def verify(args: argparse.Namespace) -> int:
 
 def simulate(args: argparse.Namespace) -> int:
     from msabench.data import find
-    from msabench.data.export import write_mmsa
+    from msabench.data.export import with_token_ids, write_mmsa
     from msabench.data.twins.simulate import simulate as make
     from msabench.errors import UsageError
 
@@ -91,8 +91,12 @@ def simulate(args: argparse.Namespace) -> int:
     dataset = make(args.name, defects=args.defects, seed=args.seed)
     real = find.card(args.name.removesuffix("-sim"))
     path = args.out_dir / real.folders[0] / "Processed" / real.files["unaligned"]
-    write_mmsa(dataset, path)
-    print(f"{path}\n  fingerprint {dataset.fingerprint}")
+    try:
+        written, without = with_token_ids(dataset), ""
+    except UsageError as error:
+        written, without = dataset, f"\n  without text_bert, which MMSA needs: {error}"
+    write_mmsa(written, path)
+    print(f"{path}\n  fingerprint {dataset.fingerprint}{without}")
     print(f"  read it:  msabench data info {real.name} --data-dir '{args.out_dir}'")
     return 0
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msabench.cli.options import add_store, number
 from msabench.cli.terminal import OUT, naming
 from msabench.errors import UsageError
+from msabench.report.gradients import Terms, terms
 from msabench.shown import printable, short
 from msabench.store.protocol import flat
 
@@ -121,15 +122,17 @@ def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
     dirty = {True: ", with changes", False: "", None: ""}[environment.get("git_dirty")]
     commit = f"{environment.get('git_commit') or 'not in git'}{dirty}"
     yield from _section("environment", {**flat(shown), "msabench commit": commit, "packages": packages})
-    yield from _section("curves", {name: _curve(points) for name, points in curves.items()})
+    shares = {name for name in curves if name.startswith("grad.")}
+    yield from _section("curves", {name: _curve(points) for name, points in curves.items() if name not in shares})
+    yield from _terms(terms([curves]))
     files = dict.fromkeys(store.artifacts(run_id), "")
     ours = document["info"]["msabench"]
     if "checkpoint" in ours:
         here = "" if checkpoints.weights(results, ours) else "not "
         files[ours["checkpoint"]] = f"the trained weights, {here}below {results}"
     yield from _section("artifacts", files)
-    if run.notes:
-        yield from ("", "notes", *_indent(run.notes))
+    if run.all_notes:
+        yield from ("", "notes", *_indent(run.all_notes))
     log = document["captured_out"].rstrip().splitlines()
     if log:
         more = f" (the last {LOG_LINES} of {len(log)} lines; --log shows all)" if len(log) > LOG_LINES else ""
@@ -161,6 +164,18 @@ def _section(title: str, values: Mapping[str, Any]) -> Iterator[str]:
         values = {short(name): value for name, value in values.items()}
         width = min(max(map(len, values)), WIDEST)
         yield from ("", title, *(f"  {name:<{width}}  {_plain(value)}".rstrip() for name, value in values.items()))
+
+
+def _terms(found: Terms | None) -> Iterator[str]:
+    """What each loss term does, a line per term and one for the part of the model where it does most."""
+    if found is None:
+        return
+    names = [short(line.term) if not line.part else f"  {line.part}" for line in found.lines]
+    width = max([len("epoch"), *(len(name) for name in names)])
+    rows = [("epoch", tuple(map(str, found.epochs))), *zip(names, (line.values for line in found.lines), strict=True)]
+    yield from ("", f"loss terms: {found.heading}")
+    yield from (f"  {name:<{width}}  {'  '.join(f'{value:>8}' for value in values)}".rstrip() for name, values in rows)
+    yield from _indent(found.findings)
 
 
 def _plain(value: Any) -> str:

@@ -86,6 +86,7 @@ class DataSpec:
     make_text_encoder: Callable[[], nn.Module]  # a fresh module: Sequence of text -> (B, T, widths["text"])
     label_range: float = 3.0  # labels lie in [-label_range, label_range]
     max_steps: Mapping[str, int] = field(default_factory=dict)  # longest sequence per modality over all splits
+    absent: frozenset[str] = frozenset()  # modalities that are 0 in the whole train split, or were left out
 
 
 @dataclass(frozen=True)

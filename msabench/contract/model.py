@@ -22,6 +22,7 @@ class Model(nn.Module):
     """
 
     modalities: ClassVar[tuple[str, ...]] = MODALITIES  # what the prediction depends on, all of it and nothing else
+    main_term: ClassVar[str] = ""  # the loss term that others' gradients are measured against; "": the first
 
     def __init__(self, config: TrainConfig, data: DataSpec) -> None:
         super().__init__()

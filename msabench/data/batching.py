@@ -15,7 +15,7 @@ from torch import nn
 
 from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch, DataSpec
-from msabench.contract.collate import Scale, pad
+from msabench.contract.collate import BLOCK, Scale, pad
 from msabench.data.resident import Tables, place
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.data.sealed import Sealed
@@ -198,6 +198,12 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
         for name, split in dataset.splits.items()
     }
     train = splits["train"]
+    absent = frozenset(m for m in MODALITIES if _is_zero(train[m]))
+    if len(absent) == len(MODALITIES):
+        raise DataError(
+            f"{dataset.name}: {' and '.join(options.modalities)} is 0 in the whole train split ({dataset.source}): "
+            "nothing can be learnt from it.\n  Run with another modality too:  --modalities text,audio,visual"
+        )
     widths = {m: train[m].width for m in MODALITIES}
     make_text_encoder: Callable[[], nn.Module] = GivenFeatures
     if source is not None and options.text_mode == "finetune":
@@ -223,6 +229,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
             make_text_encoder=make_text_encoder,
             label_range=dataset.label_range,
             max_steps={m: max(1, *(int(s[m].lengths.max()) for s in splits.values())) for m in MODALITIES},
+            absent=absent,
         ),
         splits=splits,
         sealed=Sealed(dataset.splits["test"].labels),
@@ -251,6 +258,12 @@ def _absent(dataset: Dataset) -> dict[str, Ragged]:
         name: Ragged(np.zeros((len(split), 1), np.float32), np.arange(len(split) + 1))
         for name, split in dataset.splits.items()
     }
+
+
+def _is_zero(sequences: Ragged) -> bool:
+    """Whether all steps are 0; reads no further than the first that is not, for encoded text may be gigabytes."""
+    values = sequences.values
+    return not any(values[start : start + BLOCK].any() for start in range(0, len(values), BLOCK))
 
 
 def _features(dataset: Dataset, modality: str) -> dict[str, Ragged]:

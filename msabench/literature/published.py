@@ -83,8 +83,8 @@ def load(model: str) -> Literature:
 def preset(model: str, name: str, dataset: str) -> dict[str, Any]:
     """Values of a named preset for a dataset: fields of the model's config.
 
-    A simulated twin ("mosi-sim") takes its original's. "default" is the model's dataclass as it stands, {}, or what a
-    model of no paper has for a dataset. Raises UsageError for another name, and for a dataset that the preset has no
+    A simulated twin ("mosi-sim") takes its original's. "default" is the model's dataclass as it stands, {}, or with
+    what the file has for the dataset. Raises UsageError for another name, and for a dataset that the preset has no
     values for.
 
     >>> preset("mcer", "paper", "mosei-sim")["lr_bert"]

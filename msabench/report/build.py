@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msabench.data.find import card
 from msabench.literature.published import usual_preset
 from msabench.report.columns import Column, columns_of, metric_protocol
+from msabench.report.gradients import Curves, terms
 from msabench.report.others import published_rows, reference_rows
 from msabench.report.table import Cell, Report, Row, Table, best_first, ranked
 from msabench.store.protocol import flat
@@ -34,13 +35,15 @@ def build(
     published: Callable[[str], Iterable[PublishedResult]] = lambda dataset: (),
     preset: Callable[[str, str, str], Mapping[str, Any]] = lambda model, name, dataset: {},
     curve: Callable[[RunRecord], Curve] = lambda record: [],
+    metrics: Callable[[RunRecord], Curves] = lambda record: {},
     code: Callable[[RunRecord], str] = lambda record: record.code,
     convention: str = "mmsa",
 ) -> Report:
     """One table per dataset and setting, in alphabetical order.
 
     published, preset: as msabench.literature.published.results and .preset.
-    curve: a run's validation MAE by epoch. code: the version of a run's model, as a hash.
+    curve: a run's validation MAE by epoch. metrics: all that a run logged by epoch, for what its loss terms do.
+    code: the version of a run's model, as a hash.
     convention: whose metric definitions the results follow (a label).
     """
     found: dict[str, list[RunRecord]] = defaultdict(list)
@@ -52,7 +55,7 @@ def build(
     groups = [group for group in found.values() if any(map(_counts, group))]
     homeless = [record for group in found.values() if not any(map(_counts, group)) for record in group]
     tables = [
-        _table(group, origin, published, preset, curve, code, convention)
+        _table(group, origin, published, preset, curve, metrics, code, convention)
         for group, origin in zip(groups, _origins([_newest(group) for group in groups]), strict=True)
     ]
     notes = []
@@ -137,6 +140,7 @@ def _table(
     published: Callable[[str], Iterable[PublishedResult]],
     preset: Callable[[str, str, str], Mapping[str, Any]],
     curve: Callable[[RunRecord], Curve],
+    metrics: Callable[[RunRecord], Curves],
     code: Callable[[RunRecord], str],
     convention: str,
 ) -> Table:
@@ -144,7 +148,7 @@ def _table(
     newest = _newest(group)
     every = columns_of(metric_protocol(newest))
     columns = tuple(column for column in every if column.shown)
-    measured, shared = _shared_notes(_measured(counted, every, preset, curve, code))
+    measured, shared = _shared_notes(_measured(counted, every, preset, curve, metrics, code))
     claimed = published_rows(published(newest.dataset), columns, measured)
     sizes = newest.data.get("splits") or {}
     facts = {
@@ -213,6 +217,7 @@ def _measured(
     columns: Sequence[Column],
     preset: Callable[[str, str, str], Mapping[str, Any]],
     curve: Callable[[RunRecord], Curve],
+    metrics: Callable[[RunRecord], Curves],
     code: Callable[[RunRecord], str],
 ) -> list[Row]:
     rows: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)  # by settings, then by what else decides digits
@@ -227,8 +232,9 @@ def _measured(
         versions[runs[0].model].add(version)
     several = {model for model, found in versions.items() if len(found) > 1}
     return [
-        _row(runs, columns, curve, usual[_named(runs)], _version(runs, code) if runs[0].model in several else "")
+        _row(runs, columns, curve, metrics, usual[named], _version(runs, code) if named[0] in several else "")
         for runs in rows.values()
+        for named in [_named(runs)]
     ]
 
 
@@ -273,6 +279,7 @@ def _row(
     runs: Sequence[RunRecord],
     columns: Sequence[Column],
     curve: Callable[[RunRecord], Curve],
+    metrics: Callable[[RunRecord], Curves],
     usual: dict[str, Any],
     version: str,
 ) -> Row:
@@ -296,6 +303,7 @@ def _row(
         notes=(*_row_notes(runs, kept), *([OTHER_CODE] if version else [])),
         config=params,
         curves={seed: points for seed in seeds if (points := curve(latest[seed]))},
+        terms=terms(map(metrics, kept)),
         seeds=seeds,
     )
 
@@ -322,7 +330,7 @@ def _row_notes(runs: Sequence[RunRecord], kept: Sequence[RunRecord]) -> list[str
     """What a run says of itself, with the seeds that say it when not all do; then what the aggregation did."""
     sayers: dict[str, list[int]] = defaultdict(list)
     for run in kept:
-        for note in dict.fromkeys([*run.notes, *_capped(run)]):
+        for note in dict.fromkeys(run.all_notes):
             sayers[note].append(run.seed)
     notes = [note if len(seeds) == len(kept) else f"{_seeds(seeds)}: {note}" for note, seeds in sayers.items()]
     times = Counter(run.seed for run in runs)
@@ -330,14 +338,6 @@ def _row_notes(runs: Sequence[RunRecord], kept: Sequence[RunRecord]) -> list[str
         ids = ", ".join(str(run.id) for run in again)
         notes.append(f"{_seeds([run.seed for run in again])} ran more than once: the latest counts (run {ids})")
     return notes
-
-
-def _capped(run: RunRecord) -> list[str]:
-    """A number that more training might have changed says so."""
-    result = run.result or {}
-    if result.get("stopped") != "max_epochs":
-        return []
-    return [f"training ended at max_epochs, {result.get('epochs')}, not by early stopping"]
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from msabench.metrics.conventions import score
 from msabench.report import markdown, text
 from msabench.report.build import build
 from msabench.report.columns import metric_protocol
+from msabench.report.gradients import Curves
 from msabench.report.table import Report
 from msabench.shown import short
 from msabench.store import documents, predictions
@@ -43,7 +44,8 @@ def make(
     """The comparison tables of a store's runs; without tables and notes where it has no run.
 
     datasets, models: only theirs. published: results in print beside the measured ones. convention: as another code
-    scores the stored predictions ("mult", "mag_bert", "mfm"). curves: with validation MAE by epoch, for HTML.
+    scores the stored predictions ("mult", "mag_bert", "mfm"). curves: with validation MAE by epoch and
+    what the loss terms do, for HTML.
     Raises UsageError for a name that no run has, and for a convention that is none or does not fit a dataset.
     """
     records = store.find()
@@ -60,6 +62,7 @@ def make(
         preset=_preset,
         code=lambda record: record.code or _older_code(record, store),
         curve=_curves(store) if curves else lambda record: [],
+        metrics=_metrics(store) if curves else lambda record: {},
         convention=convention,
     )
     return Shown(made.tables, made.notes)
@@ -86,6 +89,16 @@ def _preset(model: str, name: str, dataset: str) -> Mapping[str, Any]:
 def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
     curves = store.curves("valid.mae")
     return lambda record: curves.get(record.id, [])
+
+
+def _metrics(store: RunStore) -> Callable[[RunRecord], Curves]:
+    def metrics(record: RunRecord) -> Curves:
+        try:
+            return store.metrics(record.id)
+        except StoreError:  # one damaged curve, which `show` and `doctor` tell of, costs a row no more than this table
+            return {}
+
+    return metrics
 
 
 def _older_code(record: RunRecord, store: RunStore) -> str:

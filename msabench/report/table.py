@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msabench.frames import frame
 from msabench.report.columns import Column
+from msabench.report.gradients import Terms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +43,7 @@ class Row:
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)  # hyper-parameters, for those who want them all
     curves: Mapping[int, Sequence[tuple[int, float]]] = field(default_factory=dict)  # (epoch, valid MAE) by seed
+    terms: Terms | None = None  # what its loss terms do, where it has several
     seeds: tuple[int, ...] = ()
 
     def cell(self, column: Column) -> Cell:

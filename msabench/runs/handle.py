@@ -73,8 +73,8 @@ class Run:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of its numbers must know: defects of the data, ..."""
-        return self.record.notes
+        """What a reader of its numbers must know: defects of the data, training that ended too early, ..."""
+        return self.record.all_notes
 
     @property
     def environment(self) -> dict[str, Any]:

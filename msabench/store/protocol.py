@@ -40,6 +40,21 @@ class RunRecord:
     protocol: int = 0  # the harness's part of the digits (config.PROTOCOL)
     reproduces: str | None = None  # the uuid of the run that this one trained again: it counts in no table
 
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Its notes, and whether more training might have changed its numbers.
+
+        It was still improving where max_epochs ended it and the best epoch by validation is in the last fifth, or the
+        last of fewer than five.
+        """
+        result = self.result or {}
+        if result.get("stopped") != "max_epochs":
+            return self.notes
+        best, epochs = result.get("best_epoch", 0), result.get("epochs", 0)
+        improving = ("still improving when max_epochs ended it: the best epoch is in the last fifth",)
+        ended = f"training ended at max_epochs, {epochs}, not by early stopping"
+        return (*self.notes, ended, *(improving if 5 * best > 4 * epochs else ()))
+
 
 @dataclass(frozen=True)
 class Point:

@@ -89,17 +89,19 @@ def check_ids(source: EncoderSource, token_ids: Ragged, what: str, clips: Sequen
 class TextEncoder(nn.Module):
     """A pretrained encoder to be fine-tuned: Sequence of token ids (B, T) -> last hidden state (B, T, h).
 
-    Same function as transformers' AutoModel, without the pooler, which no model here reads. Dropout is that of the
-    encoder's own configuration. Padding is not computed, and its hidden states are 0; an encoder whose attention
-    cannot be replaced (`packed.first_position`) computes it, `packed` is then False. What a padded position holds
-    changes no real one.
+    Same function as transformers' AutoModel, without the pooler, whose weights are in `pooler` for a model that has one
+    of its own: weight (h, h) and bias (h,) of a Linear before a tanh, None where the checkpoint has none. Dropout is
+    that of the encoder's own configuration. Padding is not computed, and its hidden states are 0; an encoder whose
+    attention cannot be replaced (`packed.first_position`) computes it, `packed` is then False. What a padded position
+    holds changes no real one.
 
     Only embedding rows whose ids are in `seen` (those of the train split) are trained: see `SeenEmbedding`.
     """
 
     def __init__(self, source: EncoderSource, seen: np.ndarray) -> None:
         super().__init__()
-        self.model = _load(source)
+        # Not a part of this module: most models here read no pooler, and would store and train it for nothing.
+        self.model, self.pooler = _load(source)
         self._first = packed.first_position(self.model)
         if not self.packed:
             log.warning(
@@ -113,6 +115,12 @@ class TextEncoder(nn.Module):
     def packed(self) -> bool:
         """Whether it works on real tokens only."""
         return self._first is not None
+
+    @property
+    def last_layer(self) -> nn.Module:
+        """Of the encoder's stack of layers, which is its longest list; the whole encoder where it has none."""
+        lists = [module for module in self.model.modules() if isinstance(module, nn.ModuleList) and len(module)]
+        return max(lists, key=len)[-1] if lists else self.model
 
     def forward(self, text: contract.Sequence, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Last hidden state (B, T, h). `change` is applied to what the first layer reads of the N real tokens, in the
@@ -195,7 +203,7 @@ def _encode(
     source: EncoderSource, token_ids: Ragged, path: Path, batch_size: int, progress: bool, device: torch.device
 ) -> None:
     """Writes the hidden states of all sentences to `path`, whole or not at all."""
-    model = _load(source).eval().to(device)
+    model = _load(source)[0].eval().to(device)
     lengths = token_ids.lengths
     order = np.argsort(-lengths, kind="stable")  # like lengths together: little padding; the slow ones first
     starts = range(0, len(order), batch_size)
@@ -238,12 +246,13 @@ def _tokeniser(source: EncoderSource) -> Any:
     return tokeniser
 
 
-def _load(source: EncoderSource) -> Any:
-    """The encoder in float32, on the CPU, without pooler; leaves torch's random state as it was."""
+def _load(source: EncoderSource) -> tuple[Any, dict[str, Tensor] | None]:
+    """The encoder in float32, on the CPU, without pooler, and the pooler's weights: see TextEncoder. Leaves torch's
+    random state as it was."""
     from safetensors import SafetensorError
     from transformers import AutoModel, BertConfig
 
-    # Loading draws numbers for what the file lacks (a pooler, dropped below).
+    # Loading draws numbers for what the file lacks (a pooler, left out below).
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(0, "text encoder"))  # the CPU alone: CUDA has its own state
         if source.random:
@@ -257,14 +266,17 @@ def _load(source: EncoderSource) -> Any:
                 raise DataError(
                     f"text encoder {source.name}: {source.path} cannot be loaded: {_first_line(error)}"
                 ) from None
-    missing = sorted(name for name in report.get("missing_keys", ()) if "pooler" not in name)
+    drawn = report.get("missing_keys", ())
+    missing = sorted(name for name in drawn if "pooler" not in name)
     if missing:
         raise DataError(
             f"text encoder {source.name}: the weights in {source.path} lack {len(missing)} tensors that its "
             f"config.json asks for, such as {missing[0]}. Fetch it again, or take another encoder."
         )
-    model.pooler = None  # read by no model here
-    return model.float()
+    model.float()
+    dense = getattr(getattr(model, "pooler", None), "dense", None)  # BERT's and RoBERTa's form; DistilBERT has none
+    model.pooler = None
+    return model, None if dense is None or any("pooler" in name for name in drawn) else dense.state_dict()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,14 +1,16 @@
 """A BERT-like encoder on real tokens only: a batch's sentences side by side as one row (1, N), N the real tokens.
 
 Linear layers, norms, activations and dropout, all of which work token by token, then never see padding. Attention alone
-pads: it scatters queries, keys and values to (B, heads, T, d), lets torch's kernel work under the mask and gathers the
-result. For this transformers offers an interface, by which an attention of one's own takes the place of a model's.
+pads, and on a CPU little: sentences of like length go together in four parts. It scatters queries, keys and values to
+(b, heads, t, d) of each part, lets torch's kernel work under the mask and gathers the result. For this transformers
+offers an interface, by which an attention of one's own takes the place of a model's.
 """
 
 from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,10 +18,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msabench.contract import Sequence
+from msabench.contract.packing import Pack, Pad
 
 NAME = "msabench_packed"
+PARTS = 4  # of a batch on a CPU; each more spares less padding and costs some twenty small operations a layer
 log = logging.getLogger("msabench")
-_sentences: ContextVar[Sequence] = ContextVar("sentences")  # whose tokens the row in work holds
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A batch's sentences in parts of like length, their steps side by side: (M, …), padding among them."""
+
+    masks: list[Tensor]  # (b, t) of each part
+    place: Tensor  # (N,) int64, where each real token stands in M
+
+    @staticmethod
+    def of(text: Sequence) -> Parts:
+        if text.mask.device.type != "cpu":  # a GPU waits for lengths, and computes a batch of this size at once
+            return Parts([text.mask], text.real)
+        lengths, place, masks, begin = text.lengths, torch.empty(text.mask.shape, dtype=torch.int64), [], 0
+        for rows in lengths.argsort().chunk(PARTS):
+            steps = int(lengths[rows].max())
+            place[rows, :steps] = torch.arange(begin, begin + len(rows) * steps).view(len(rows), steps)
+            masks.append(text.mask[rows, :steps])
+            begin += len(rows) * steps
+        return Parts(masks, place.flatten()[text.real])
+
+
+_parts: ContextVar[Parts] = ContextVar("parts")  # of the batch whose tokens the row in work holds
 
 
 def first_position(model: Any) -> int | None:
@@ -52,13 +78,13 @@ def first_position(model: Any) -> int | None:
 def encode(model: nn.Module, text: Sequence, first: int) -> Tensor:
     """The last hidden state of the real tokens: ids (B, T) -> (N, h)."""
     positions = torch.arange(first, first + text.mask.shape[1], device=text.mask.device).expand(text.mask.shape)
-    token = _sentences.set(text)
+    token = _parts.set(Parts.of(text))
     try:
         return model(
             input_ids=text.pack(text.values)[None], position_ids=text.pack(positions)[None], attention_mask=None
         ).last_hidden_state[0]
     finally:
-        _sentences.reset(token)
+        _parts.reset(token)
 
 
 def _attend(
@@ -73,11 +99,16 @@ def _attend(
     **others: Any,
 ) -> tuple[Tensor, None]:
     """query, key and value (1, heads, N, d) -> (1, N, heads, d): each token attends to those of its own sentence."""
-    text = _sentences.get()
-    q, k, v = (text.unpack(x[0].transpose(0, 1)).transpose(1, 2) for x in (query, key, value))  # (B, heads, T, d)
-    mask = text.mask[:, None, None].expand(-1, 1, text.mask.shape[1], -1)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling)
-    return text.pack(mixed.transpose(1, 2))[None], None
+    parts = _parts.get()
+    sizes = [mask.numel() for mask in parts.masks]
+    q, k, v = (Pad.apply(x[0].transpose(0, 1), parts.place, sum(sizes)).split(sizes) for x in (query, key, value))
+    mixed = []
+    for mask, *of_part in zip(parts.masks, q, k, v, strict=True):
+        q_part, k_part, v_part = (x.unflatten(0, mask.shape).transpose(1, 2) for x in of_part)  # (b, heads, t, d)
+        seen = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
+        out = F.scaled_dot_product_attention(q_part, k_part, v_part, attn_mask=seen, dropout_p=dropout, scale=scaling)
+        mixed.append(out.transpose(1, 2).flatten(0, 1))
+    return Pack.apply(torch.cat(mixed), parts.place)[None], None
 
 
 def _register() -> None:

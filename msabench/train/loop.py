@@ -30,7 +30,7 @@ from msabench.contract import Batch, Model, Output, State, checked_output, check
 from msabench.data.batching import Prepared
 from msabench.errors import ModelError, MsabenchError
 from msabench.seeds import derive, stream
-from msabench.train import checkpoint, kernels
+from msabench.train import checkpoint, gradients, kernels
 from msabench.train.memory import peak_memory_mib
 from msabench.train.optim import Schedule, make_optimiser
 from msabench.train.progress import Progress
@@ -206,18 +206,21 @@ class Trainer:
         self.use_amp = amp and device.type == "cuda"  # bfloat16 on a CPU without AMX is many times slower
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.use_amp and self.amp == torch.float16)
         self.step = 0
+        self.shares: dict[str, float] = {}  # of the loss terms, as last measured
         self.batches_per_epoch = data.n_batches("train", config.hparams.batch_size)
         steps_per_epoch = -(-self.batches_per_epoch // config.hparams.accumulate)
         self.schedule = Schedule(self.optimiser, config.hparams, steps_per_epoch)
 
     def epoch(self, epoch: int, bar: Progress, stop: list[int]) -> dict[str, float]:
-        """One pass over the train split; the means of all loss parts and logs, weighted by batch size."""
+        """One pass over the train split; the means of all loss parts and logs, weighted by batch size. In epochs 1, 2,
+        4, 8, ... also the terms' gradients in the last full batch: see `gradients.shares`."""
         hparams, seed = self.config.hparams, self.config.seed
         torch.manual_seed(derive(seed, "train", epoch))
         self.model.train()
         self.model.before_epoch(State(epoch, self.step, seed))
         sums: dict[str, Tensor | float] = defaultdict(float)
         seen = 0
+        measured = max(0, self.batches_per_epoch - 2) if gradients.due(epoch) else None
         batches = self.data.batches("train", hparams.batch_size, generator=stream(seed, "shuffle", epoch))
         for number, batch in enumerate(batches):
             first_of_group = number - number % hparams.accumulate
@@ -225,7 +228,7 @@ class Trainer:
             last_of_group = number == first_of_group + group - 1
             batch = batch.to(self.device)
             state = State(epoch, self.step + 1, seed)
-            output, total, parts = self._backward(batch, state, group)
+            output, total, parts = self._backward(batch, state, group, number == measured)
             self.step += 1
             if last_of_group:
                 self._step()
@@ -236,13 +239,19 @@ class Trainer:
             bar.step(total, self._explain)
             if stop:
                 break
-        return {f"train.{name}": float(value) / seen for name, value in sums.items()}
+        means = {f"train.{name}": float(value) / seen for name, value in sums.items()}
+        return means | self.shares if measured is not None else means
 
-    def _backward(self, batch: Batch, state: State, group: int) -> tuple[Output, Tensor, dict[str, Tensor]]:
+    def _backward(
+        self, batch: Batch, state: State, group: int, measured: bool
+    ) -> tuple[Output, Tensor, dict[str, Tensor]]:
         with torch.autocast(self.device.type, dtype=self.amp, enabled=self.use_amp):
             output = checked_output(self.model(batch), batch, training=True)
             terms = checked_scalars(self.model.loss(output, batch, state), "loss term", at_least=1)
             total = torch.stack([term.float() for term in terms.values()]).sum()
+        if measured:
+            # Scaled, so that half precision keeps small gradients; the scale cancels.
+            self.shares = gradients.shares(self.model, {name: self.scaler.scale(t) for name, t in terms.items()})
         self.scaler.scale(total / group).backward()
         self._terms = terms
         parts = {"loss": total} | {f"loss.{name}": term for name, term in terms.items()}

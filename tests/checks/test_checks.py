@@ -120,6 +120,10 @@ class NeedsPositives(Sound):
         return {"task": F.l1_loss(output.prediction, batch.label), "upper": -output.prediction[batch.label > 0].mean()}
 
 
+class NamesNoTerm(Sound):
+    main_term = "tusk"
+
+
 class AddsTermLater(Sound):
     def loss(self, output: Output, batch: Batch, state: State) -> dict[str, Tensor]:
         terms = super().loss(output, batch, state)
@@ -186,6 +190,7 @@ BROKEN = {
     LosesScalar: ("losses", "expected a finite scalar"),
     NeedsPositives: ("losses", "'upper' of a batch with labels .* is nan"),
     AddsTermLater: ("losses", "other terms in other batches"),
+    NamesNoTerm: ("losses", "main_term is 'tusk'; expected one of the loss terms: task"),
     DividesByLength: ("absent", "without text"),
     CannotLearn: ("overfits", "32 samples are not learnt"),
     RemembersOutsideState: ("saved", "'task' is another after loading"),

@@ -43,6 +43,20 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_run_that_was_still_improving_when_it_ended_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_local(tmp_path)
+    for seed, best in enumerate((3, 10)):
+        run = store.begin(run_document(seed=seed))
+        store.finish(run, {"test": {"mae": 0.7}, "best_epoch": best, "epochs": 10, "stopped": "max_epochs"})
+    store.close()
+    for number, improving in ((1, False), (2, True)):
+        said = shown(tmp_path, capsys, number)
+        assert "training ended at max_epochs, 10, not by early stopping" in said
+        assert ("still improving when max_epochs ended it" in said) == improving
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -137,6 +151,28 @@ def test_show_tells_result_environment_curves_artifacts_notes_and_the_logs_end(
     ):
         assert expected in text
     assert "line 9\n" not in text
+
+
+def test_show_says_what_each_loss_term_does(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = open_local(results)
+    shares = {"task": (1.0, 1.0), "mi": (0.4, 0.93), "mi@audio": (3.9, 12.0), "kl": (5e-4, 0.0), "kl@text": (5e-4, 0.0)}
+    for name, values in shares.items():
+        store.log_metrics(1, [Point(f"grad.{name}", epoch, value) for epoch, value in zip((1, 2), values, strict=True)])
+    store.close()
+    text = shown(results, capsys, 1)
+    curves, table = text.split(
+        "loss terms: each loss term's gradient norm over task's, on the parameters that both reach"
+    )
+    assert "grad." not in curves
+    assert [" ".join(line.split()) for line in table.splitlines()[1:7]] == [
+        "epoch 1 2",
+        "kl 0.0005 0",
+        "text 0.0005 0",
+        "mi 0.4 0.93",
+        "audio 3.9 12",
+        "kl does nothing here: below 0.001 of task's everywhere",
+    ]
+    assert "loss terms" not in shown(results, capsys, 2)
 
 
 def test_show_says_why_a_run_failed_and_how_an_interrupted_one_goes_on(

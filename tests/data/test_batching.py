@@ -267,6 +267,7 @@ def test_a_modality_left_out_is_one_zero_step_of_width_one(dataset: Dataset, lef
     data = prepare(dataset, replace(FEATURES, modalities=kept), standardise=True)
     assert data.setting["modalities"] == list(kept)
     assert (data.spec.widths[left_out], data.spec.max_steps[left_out]) == (1, 1)
+    assert data.spec.absent == {left_out}
     for batch in epoch(data):
         assert batch[left_out].values.shape == (len(batch), 1, 1)
         assert batch[left_out].mask.all()
@@ -282,8 +283,39 @@ def test_without_text_no_encoder_is_needed(dataset: Dataset, monkeypatch: pytest
 
 def test_a_modality_that_the_dataset_lacks_is_one_zero_step() -> None:
     data = prepare(make_dataset(visual=None), FEATURES, standardise=True)
-    assert data.spec.widths["visual"] == 1
+    assert (data.spec.widths["visual"], data.spec.absent) == (1, {"visual"})
     assert (epoch(data)[0].visual.values == 0).all()
+
+
+def zero(split: Split, *modalities: str) -> Split:
+    """The split with nothing but zeros in some of its features."""
+    return replace(split, **{m: Ragged(0 * getattr(split, m).values, getattr(split, m).offsets) for m in modalities})
+
+
+def test_a_modality_is_absent_where_the_train_split_has_zeros_only(dataset: Dataset, prepared: Prepared) -> None:
+    """And keeps its width and steps: what a model makes of it is its own affair."""
+    assert prepared.spec.absent == frozenset()
+    elsewhere = {**dataset.splits, "valid": zero(dataset.splits["valid"], "visual")}
+    assert prepare(replace(dataset, splits=elsewhere), FEATURES, standardise=True).spec.absent == frozenset()
+    splits = {**dataset.splits, "train": zero(dataset.splits["train"], "visual")}
+    for standardise in (True, False):
+        spec = prepare(replace(dataset, splits=splits), FEATURES, standardise=standardise).spec
+        assert (spec.absent, spec.widths["visual"]) == ({"visual"}, 3)
+
+
+def test_one_number_at_the_very_end_makes_a_modality_present(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "BLOCK", 7)
+    train = zero(dataset.splits["train"], "visual")
+    assert train.visual is not None
+    train.visual.values[-1, -1] = 1e-6
+    splits = {**dataset.splits, "train": train}
+    assert prepare(replace(dataset, splits=splits), FEATURES, standardise=True).spec.absent == frozenset()
+
+
+def test_data_of_zeros_alone_is_refused(dataset: Dataset) -> None:
+    splits = {name: zero(split, "visual") for name, split in dataset.splits.items()}
+    with pytest.raises(DataError, match=r"tiny: visual is 0 in the whole train split(.|\n)*--modalities text"):
+        prepare(replace(dataset, splits=splits), replace(FEATURES, modalities=("visual",)), standardise=True)
 
 
 def test_a_modality_that_one_split_lacks_is_refused(dataset: Dataset) -> None:

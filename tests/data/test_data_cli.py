@@ -15,6 +15,7 @@ from msabench.cli import data as cli
 from msabench.data import find, load
 from msabench.data.inspect import describe
 from msabench.errors import DataError, UsageError
+from msabench.text.encoders import resolve, tokenise
 
 
 @pytest.fixture
@@ -68,6 +69,28 @@ def test_a_twin_written_and_read_back_is_itself_under_its_own_name(msabench, tmp
     assert (found.name, found.truth, found.notes) == ("mosi-sim", made.truth, ())
     assert found.fingerprint == made.fingerprint
     assert made.fingerprint in capsys.readouterr().out
+
+
+def test_a_written_twin_holds_the_tokens_that_mmsa_reads(msabench, tmp_path):
+    """text_bert (N, 3, 50): ids, mask, segments (MMSA, data_loader.py and models/subNets/BertTextEncoder.py)."""
+    msabench("simulate", "mosi-sim", tmp_path)
+    written = pickle.loads((tmp_path / "MOSI/Processed/unaligned_50.pkl").read_bytes())
+    ids = tokenise(resolve("minilm"), load("mosi-sim").splits["valid"].text, 50)
+    text_bert = written["valid"]["text_bert"]
+    assert text_bert.shape == (len(ids), 3, 50)
+    for row, (token_ids, mask, segments) in enumerate(text_bert):
+        assert token_ids[mask > 0].tolist() == ids[row].tolist()
+        assert not token_ids[mask == 0].any()
+        assert not segments.any()
+        assert mask.tolist() == sorted(mask, reverse=True)
+
+
+def test_a_twin_is_written_without_an_encoder_too(msabench, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("msabench.text.sources._minilm", lambda: None)
+    monkeypatch.setattr("msabench.text.sources._in_hub_cache", lambda name: None)
+    assert msabench("simulate", "mosi-sim", tmp_path) == 0
+    assert "without text_bert, which MMSA needs: no text encoder" in capsys.readouterr().out
+    assert load("mosi", tmp_path).fingerprint == load("mosi-sim").fingerprint
 
 
 def test_a_twin_with_defects_is_mended_and_counted(msabench, tmp_path):

@@ -168,6 +168,39 @@ def test_every_preset_is_a_valid_config_of_its_model():
     assert checked >= 2
 
 
+OWN_TEXT_RATES = {  # of models whose source trains BERT and names a rate for it; mag_bert has one rate, which is BERT's
+    "self_mm": 5e-5,  # learning_rate_bert in thuiar/Self-MM 1786283 and in MMSA, both datasets
+    "misa": 1e-4,  # learning_rate of the whole model in declare-lab/MISA ec42fad and in MMSA, both datasets
+    "cubemlp": 4e-5,  # kiva12138/CubeMLP 49f75bd, README: --bert_lr_rate .01 of --learning_rate 4e-3
+}
+
+
+@pytest.mark.parametrize("dataset", ["mosi", "mosei", "mosi-sim", "mosei-sim"])
+def test_all_models_fine_tune_text_at_the_papers_rate_for_the_dataset_but_those_with_a_source_of_their_own(dataset):
+    """In every preset that has values for the dataset, the defaults too."""
+    rate, held = preset("mcer", "paper", dataset)["lr_bert"], set()
+    for name, entry in registry.entries().items():
+        if "lr_bert" in (f.name for f in fields(entry.config)):
+            offered = load(name).presets.items()
+            for key in {"default", *(key for key, found in offered if dataset.removesuffix("-sim") in found.values)}:
+                found = presets.build(name, dataset, preset=key).hparams.lr_bert
+                assert found == OWN_TEXT_RATES.get(name, rate), (name, key)
+                held.add(name)
+    assert held >= {"mcer", "text_only", "tfn", "lmf", "mfm", "iccn", "mult", *OWN_TEXT_RATES}
+
+
+def test_a_model_whose_paper_preset_standardises_features_says_in_its_notes_what_its_source_does():
+    standardised = {
+        name
+        for name in registry.entries()
+        if "paper" in load(name).presets and presets.build(name, "mosi").hparams.standardise
+    }
+    assert {"misa", "mult", "mfm"} <= standardised
+    assert standardised == {
+        name for name in standardised if any(note.startswith("Features are standardised") for note in load(name).notes)
+    }
+
+
 def test_every_published_variant_names_fields_of_its_model():
     entries = registry.entries()
     for dataset in ("mosi", "mosei"):

@@ -134,17 +134,19 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_the_discriminators_loss_is_equations_21_and_22() -> None:
-    """Mean over layers, modalities and samples, summed over pairs; the first modality is 1."""
+    """λK/2L over layers and pairs of the mean over modalities and samples (k = 1); the first modality is 1."""
     torch.manual_seed(0)
-    net, pooled = Discriminators(pairs=3, d=D, layers=2).double(), torch.randn(2, 3, 2, 5, D).double()
+    scale, k, layers = 1, 2, 2  # λ, K, L: the paper leaves the first two open
+    net, pooled = Discriminators(pairs=3, d=D, layers=layers).double(), torch.randn(layers, 3, 2, 5, D).double()
     got, accuracy = net(pooled, torch.Generator())
     total, right = 0.0, []
-    for layer in range(2):
+    for layer in range(layers):
         for pair in range(3):
             for modality, truth in ((0, 1.0), (1, 0.0)):
                 for x in pooled[layer, pair, modality]:
                     p = torch.sigmoid(net.networks[3 * layer + pair](x)).item()
-                    total -= (truth * math.log(p) + (1 - truth) * math.log(1 - p)) / (2 * 2 * 5)
+                    entropy = -(truth * math.log(p) + (1 - truth) * math.log(1 - p))
+                    total += scale * k / (2 * layers) * entropy / (2 * 5)
                     right.append((p > 0.5) == (truth > 0.5))
     assert float(got.detach()) == pytest.approx(total, abs=1e-6)
     assert float(accuracy) == pytest.approx(sum(right) / len(right))

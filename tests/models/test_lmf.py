@@ -52,6 +52,7 @@ def test_the_factors_have_a_rate_of_their_own_and_all_but_the_text_encoder_decay
     assert any(p is model.weights for p in others["params"])
 
 
-def test_the_paper_preset_is_the_papers_sizes() -> None:
+def test_the_paper_preset_is_the_papers_sizes_and_the_codes_epochs() -> None:
     hparams = build("lmf", "mosi").hparams
+    assert (hparams.max_epochs, hparams.patience) == (500, 20)
     assert (hparams.hidden.audio, hparams.hidden.visual, hparams.text_out, hparams.rank) == (32, 32, 64, 4)

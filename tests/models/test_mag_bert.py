@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from msabench.contract import DataSpec, Output, Sequence, State
 from msabench.errors import UsageError
 from msabench.models.mag_bert import Gate, MAGBert, MAGBertConfig, along_tokens
 from msabench.text.encoders import GivenFeatures, TextEncoder
+from msabench.text.sources import resolve
 
 if TYPE_CHECKING:
     from msabench.text.sources import EncoderSource
@@ -80,9 +82,7 @@ def test_a_sentence_without_a_word_gets_zeros(n: int) -> None:
 
 def test_the_gate_stands_between_embeddings_and_first_layer(tiny: EncoderSource) -> None:
     """The prediction, put together from the encoder's parts."""
-    data = DataSpec({"text": tiny.width, **WIDTHS}, 8, lambda: TextEncoder(tiny, np.array([2, 3, 5, 6])))
-    torch.manual_seed(0)
-    model = MAGBert(MAGBertConfig(), data).eval()
+    model = with_encoder(tiny).eval()
     ids = torch.tensor([[2, 5, 6, 5, 7, 3], [2, 6, 8, 9, 10, 3]])
     full = torch.ones(2, 6, dtype=torch.bool)
     batch = synthetic.replace(
@@ -95,6 +95,52 @@ def test_the_gate_stands_between_embeddings_and_first_layer(tiny: EncoderSource)
     bert.set_attn_implementation("sdpa")  # its own, on rows without padding
     hidden = bert.encoder(model.gate(bert.embeddings(ids), laid)).last_hidden_state
     assert_close(predicted, model.head(model.pool[0](hidden[:, 0]).tanh()).squeeze(-1))
+
+
+def with_encoder(source: EncoderSource) -> MAGBert:
+    torch.manual_seed(0)
+    data = DataSpec({"text": source.width, **WIDTHS}, 8, lambda: TextEncoder(source, np.array([2, 3, 5, 6])))
+    return MAGBert(MAGBertConfig(), data)
+
+
+def test_the_pooler_is_the_checkpoint_s(tiny: EncoderSource) -> None:
+    """With tanh it gives what BERT gives as pooler_output."""
+    from transformers import AutoModel
+
+    bert, model = AutoModel.from_pretrained(tiny.path, local_files_only=True).eval(), with_encoder(tiny).eval()
+    ids = torch.tensor([[2, 5, 6, 3], [2, 7, 8, 3]])
+    plain = bert(input_ids=ids)
+    assert_close(model.pool(plain.last_hidden_state[:, 0]), plain.pooler_output)
+    assert model.notes(5) == ()
+    assert {"pool.0.weight", "pool.0.bias"} <= {name for name, _ in model.named_parameters()}
+
+
+def test_a_checkpoint_without_a_pooler_leaves_it_random_and_the_run_says_so(
+    tiny: EncoderSource, tmp_path: Path
+) -> None:
+    """DistilBERT's, and BERT's saved without it; all else is as with one."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer, DistilBertConfig, DistilBertModel
+
+    distil = DistilBertConfig(vocab_size=13, dim=8, n_layers=2, n_heads=2, hidden_dim=16, max_position_embeddings=12)
+    DistilBertModel(distil).save_pretrained(tmp_path / "distil")
+    AutoTokenizer.from_pretrained(tiny.path).save_pretrained(tmp_path / "distil")
+    (tmp_path / "bare").mkdir()
+    for file in tiny.path.iterdir():
+        (tmp_path / "bare" / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tiny.path / "model.safetensors")
+    kept = {name: t for name, t in tensors.items() if "pooler" not in name}
+    assert len(kept) == len(tensors) - 2
+    save_file(kept, tmp_path / "bare" / "model.safetensors", metadata={"format": "pt"})
+
+    models = {name: with_encoder(resolve(str(tmp_path / name))) for name in ("distil", "bare")}
+    for model in models.values():
+        assert "no pooler: it began at random" in model.notes(5)[0]
+        assert not model.pool[0].bias.any()
+        assert float(model.pool[0].weight.detach().std()) == pytest.approx(0.02, rel=0.3)
+    whole = with_encoder(tiny)
+    differ = [n for n, p in models["bare"].named_parameters() if not torch.equal(p, whole.get_parameter(n))]
+    assert differ == ["pool.0.weight"]  # the tiny encoder's bias is 0 too
 
 
 @pytest.mark.parametrize("absent", [None, "text"])

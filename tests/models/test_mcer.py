@@ -13,6 +13,7 @@ from msabench.contract import Batch, Output, State
 from msabench.contract.registry import Entry, get
 from msabench.errors import UsageError
 from msabench.models.mcer import MCER, MCERConfig
+from msabench.models.mutual_information import whiten
 from msabench.train.optim import make_optimiser
 
 SMALL = MCERConfig(
@@ -22,9 +23,9 @@ SMALL = MCERConfig(
 COMBINATIONS = [(), ("m_t",), ("m_a",), ("m_v",), ("m_t", "m_a"), ("m_t", "m_v"), ("m_a", "m_v"), ("m_t", "m_a", "m_v")]
 
 
-def build(seed: int = 0, **changes: Any) -> MCER:
+def build(seed: int = 0, absent: str | None = None, **changes: Any) -> MCER:
     torch.manual_seed(seed)
-    return MCER(dataclasses.replace(SMALL, **changes), synthetic.data_spec())
+    return MCER(dataclasses.replace(SMALL, **changes), synthetic.data_spec(absent))
 
 
 def trained(epochs: int, **changes: Any) -> MCER:
@@ -268,6 +269,119 @@ def test_cross_modal_heads_that_are_off_are_not_built(heads: tuple[str, ...]) ->
     assert list(model.after_epoch(State(3, 6, 0)))[3:] == [f"labels_{head}" for head in heads]
 
 
+PAIRS = {"text": "av", "audio": "tv", "visual": "ta"}  # the one that is left without a modality
+OWN_HEAD = {"text": "m_t", "audio": "m_a", "visual": "m_v"}
+OWN_COLUMN = {"text": "t", "audio": "a", "visual": "v"}
+
+
+def lacking(n: int, *absent: str) -> Batch:
+    batch = synthetic.samples(n)
+    for m in absent:
+        batch = synthetic.without(batch, m)
+    return batch
+
+
+def trained_lacking(absent: str, **changes: Any) -> MCER:
+    """After two epochs on data without a modality."""
+    model = build(absent=absent, **changes).train()
+    optimiser = make_optimiser(model)
+    for number in (1, 2):
+        checks.epoch(model, optimiser, [lacking(12, absent)], number)
+    return model
+
+
+@pytest.mark.parametrize("absent", PAIRS)
+def test_an_absent_modality_has_no_task_label_pair_or_head(absent: str) -> None:
+    model, batch = trained_lacking(absent), lacking(11, absent)
+    heads = [head for head in ("m_t", "m_a", "m_v") if head != OWN_HEAD[absent]]
+    columns = [s for s in "tav" if s != OWN_COLUMN[absent]]
+    assert model.memory.names == ["m", *columns, *heads]
+    assert list(model.after_epoch(State(3, 6, 0))) == [f"labels_{name}" for name in (*columns, *heads)]
+    assert (model.cross.pairs, ["".join(pair) for pair in model.mi.pairs]) == ([PAIRS[absent]], [PAIRS[absent]])
+    assert len(model.discriminate.networks) == SMALL.layers
+    output, terms = step(model, batch)
+    assert output.extra["predictions"].shape == (11, 4)
+    assert list(terms) == ["m_task", "s_task", "c_task", "m", "avl", "dc", "mi"]
+    sum(terms.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_what_is_left_of_the_losses_is_that_of_the_modalities_that_are_there() -> None:
+    """Eq. 20, 27-29 and 32 over t, a and ta."""
+    model, batch = trained_lacking("visual"), lacking(6, "visual")
+    output, terms = step(model, batch)
+    labels, predictions = model.memory.labels(batch.label, batch.index), output.extra["predictions"]
+    gaps = ((labels[:, 1:] - batch.label[:, None]).abs().tanh() * (predictions - labels[:, 1:]).abs()).mean(0)
+    assert_close(terms["s_task"], gaps[0] + gaps[1])
+    assert_close(terms["c_task"], gaps[2] + gaps[3])
+    _, *h = output.extra["representations"].split([12, 4, 5, 12], 1)
+    kls = [model.unimodal_bottleneck[s](h_s)[1] for s, h_s in zip("ta", h, strict=False)]
+    assert_close(terms["avl"], 0.001 * 1e-3 * sum(kls))
+    bound = model.mi.q["ta"](output.extra["x_t"], *whitened(model, output.extra["x_a"]))
+    assert_close(terms["mi"], -0.1 * bound.mean())
+
+
+def whitened(model: MCER, x: Tensor) -> tuple[Tensor, Tensor]:
+    return whiten(x @ model.mi.projection_a.T, model.mi.queue_a.flatten(0, 1), model.mi.filled.flatten())
+
+
+@pytest.mark.parametrize("absent", PAIRS)
+def test_the_prediction_of_a_modality_that_is_absent_is_what_it_was(absent: str) -> None:
+    """The multimodal path has the same parts and, with the same weights, the same answer as if nothing were known."""
+    spec = synthetic.data_spec(absent)
+    torch.manual_seed(0)
+    unaware = MCER(SMALL, dataclasses.replace(spec, absent=frozenset())).eval()
+    aware, path = build(9, absent).eval(), ("text.", "audio.", "visual.", "fuse.", "bottleneck.")
+    weights = {name: value for name, value in unaware.state_dict().items() if name.startswith(path)}
+    assert weights.keys() == {name for name in aware.state_dict() if name.startswith(path)}
+    aware.load_state_dict(weights, strict=False)
+    batch = lacking(6, absent)
+    assert torch.equal(aware(batch).prediction, unaware(batch).prediction)
+
+
+@pytest.mark.parametrize(
+    ("heads", "absent", "left"),
+    [
+        (("m_t",), "visual", ("m_t",)),
+        (("m_t", "m_a"), "visual", ("m_t", "m_a")),
+        ((), "visual", ()),
+        (("m_t", "m_a", "m_v"), "audio", ("m_t", "m_v")),
+    ],
+    ids=str,
+)
+def test_ablations_go_with_an_absent_modality(heads: tuple[str, ...], absent: str, left: tuple[str, ...]) -> None:
+    model = trained_lacking(absent, cross_modal=heads, without=("mi", "dc"))
+    _, terms = step(model, lacking(7, absent))
+    assert list(terms) == ["m_task", "s_task", *(["c_task"] if left else []), "m", "avl"]
+    assert tuple(model.memory.names[3:]) == left
+    if left:
+        assert set(model.cross.hidden) == set(left)
+        assert {linear.in_features for linear in model.cross.hidden.values()} == {2 * SMALL.d}
+
+
+def test_with_text_alone_there_is_nothing_to_pair() -> None:
+    spec = synthetic.data_spec()
+    widths = {"text": spec.widths["text"], "audio": 1, "visual": 1}
+    spec = dataclasses.replace(spec, widths=widths, absent=frozenset({"audio", "visual"}))
+    model = MCER(SMALL, spec).train()
+    _, terms = step(model, lacking(7, "audio", "visual"))
+    assert list(terms) == ["m_task", "s_task", "m", "avl"]
+    assert model.memory.names == ["m", "t"]
+    sum(terms.values()).backward()
+
+
+@pytest.mark.parametrize("chosen", [("m_v",), ("m_t", "m_v")])
+def test_a_head_that_only_reads_what_is_absent_is_refused_when_it_was_chosen(chosen: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=r"asks for m_v, (.|\n)*Present: text, audio(.|\n)*cross_modal of m_t, m_a"):
+        build(absent="visual", cross_modal=chosen)
+
+
+def test_a_run_on_data_without_a_modality_says_what_was_left_out() -> None:
+    model = build(absent="visual")
+    assert model.notes(3) == ("visual is absent: no unimodal task, generated label, pair or head of its own",)
+    assert "not begun to learn" in model.notes(2)[1]
+
+
 @pytest.mark.parametrize("check", ["padding", "saved", "determinism", "neighbours"])
 @pytest.mark.parametrize(
     "changes", [{"group_size": 3}, {"layers": 3, "cross_modal": ("m_a",)}, {"cross_modal": ()}], ids=str
@@ -277,15 +391,17 @@ def test_the_contract_holds_for_other_configurations(check: str, changes: dict[s
     checks.CHECKS[check](Entry("mcer", lambda _, data: MCER(config, data), MCERConfig))  # type: ignore[arg-type]
 
 
-def test_a_run_continued_from_its_state_dict_is_bit_equal() -> None:
+@pytest.mark.parametrize("absent", [None, "visual"])
+def test_a_run_continued_from_its_state_dict_is_bit_equal(absent: str | None) -> None:
     """Labels, stored features, running sums and the queue go on where they stood."""
-    batches = [synthetic.take(synthetic.samples(12), rows) for rows in (range(5), range(5, 12))]
+    samples = lacking(12, absent) if absent else synthetic.samples(12)
+    batches = [synthetic.take(samples, rows) for rows in (range(5), range(5, 12))]
 
     def run(model: MCER, optimiser: torch.optim.Optimizer, epochs: range) -> None:
         for epoch in epochs:
             checks.epoch(model, optimiser, batches, epoch)
 
-    unbroken, first, second = build(), build(), build(seed=9)
+    unbroken, first, second = build(absent=absent), build(absent=absent), build(9, absent)
     optimisers = [make_optimiser(model) for model in (unbroken, first, second)]
     run(unbroken, optimisers[0], range(1, 6))
     run(first, optimisers[1], range(1, 4))

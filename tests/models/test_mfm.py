@@ -181,4 +181,5 @@ def test_the_paper_preset_is_the_official_codes_best() -> None:
     hparams = build("mfm", "mosi").hparams
     assert hparams.hidden == Sizes(text=88, audio=64, visual=48)
     assert (hparams.z_y, hparams.f_y, hparams.mmd) == (32, 16, 1.0)
+    assert (hparams.max_epochs, hparams.patience) == (30, 30)
     assert (hparams.z, hparams.f) == (Sizes(32, 8, 80), Sizes(88, 8, 8))

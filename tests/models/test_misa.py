@@ -146,3 +146,11 @@ def test_the_text_encoder_has_a_learning_rate_of_its_own() -> None:
 
 def test_the_defaults_are_the_authors_values_for_mosi() -> None:
     assert configure("misa", "mosi", preset="paper").hparams == MISAConfig()
+
+
+def test_training_ends_after_as_many_bad_epochs_as_there() -> None:
+    """declare-lab/MISA ec42fad, src/solver.py: each bad epoch takes one off the patience, and -1 ends it."""
+    left, bad = 6, 0
+    while left > -1:
+        left, bad = left - 1, bad + 1
+    assert MISAConfig().patience == bad

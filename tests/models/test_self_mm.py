@@ -12,6 +12,7 @@ from msabench.contract.registry import get
 from msabench.errors import UsageError
 from msabench.models.self_mm import SelfMM, SelfMMConfig
 from msabench.text.encoders import GivenFeatures
+from msabench.train.optim import make_optimiser
 
 
 def make(**changes: Any) -> SelfMM:
@@ -50,6 +51,25 @@ def test_a_modality_s_task_reads_that_modality_alone() -> None:
     for k, m in enumerate(("text", "audio", "visual")):
         moved = (model(synthetic.shuffle(batch, m)).extra["predictions"] - before).abs().amax(0) > 1e-6
         assert moved.tolist() == [j == k for j in range(3)]
+
+
+@pytest.mark.parametrize("absent", ["text", "audio", "visual"])
+def test_an_absent_modality_has_no_task_and_no_label(absent: str) -> None:
+    """Neither in losses, memory and what is stored; the multimodal task has all its parts."""
+    torch.manual_seed(0)
+    model = SelfMM(SelfMMConfig(), synthetic.data_spec(absent))
+    optimiser, batch = make_optimiser(model), synthetic.without(synthetic.samples(12), absent)
+    history = [checks.epoch(model, optimiser, [batch], number)[0] for number in (1, 2, 3)]
+    kept = [m for m in ("text", "audio", "visual") if m != absent]
+    assert list(history[2]) == ["m_task", *(f"{m}_task" for m in kept)]
+    assert min(float(history[2][f"{m}_task"]) for m in kept) > 0
+    assert model.memory.names == ["m", *kept]
+    assert list(model.after_epoch(State(3, 3, 0))) == [f"labels_{m}" for m in kept]
+    assert model.multimodal.represent[1].in_features == synthetic.data_spec(absent).widths["text"] + 16 + 32
+    assert model.notes(3) == (f"{absent} is absent: no task and no generated label of its own",)
+    loaded = SelfMM(SelfMMConfig(), synthetic.data_spec(absent))
+    loaded.load_state_dict(model.state_dict())
+    assert torch.equal(checks.predict(loaded, batch), checks.predict(model, batch))
 
 
 def test_text_enters_by_its_first_state() -> None:

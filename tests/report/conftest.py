@@ -116,6 +116,9 @@ class MemoryStore:
     def curves(self, name: str) -> dict[int, list[tuple[int, float]]]:
         return {record.id: [(1, 1.0), (2, 0.8)] for record in self.records}
 
+    def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
+        return {"valid.mae": [(1, 1.0), (2, 0.8)]}
+
     def artifact(self, run_id: int, name: str) -> bytes:
         if run_id not in self.predictions:
             raise StoreError(f"run {run_id} has no {name}")

@@ -99,6 +99,21 @@ def test_a_run_that_max_epochs_ended_says_so(run):
     assert table.footnotes == ["seed 1: training ended at max_epochs, 12, not by early stopping"]
 
 
+@pytest.mark.parametrize(
+    ("best", "epochs", "improving"),
+    [(12, 12, True), (10, 12, True), (9, 12, False), (1, 1, True), (4, 4, True), (3, 4, False), (8, 10, False)],
+)
+def test_a_run_that_was_still_improving_says_so_apart(run, best, epochs, improving):
+    """The best epoch in the last fifth: for short runs, the last epoch."""
+    cut, patient = run(seed=1), run(seed=0)
+    cut.result.update(stopped="max_epochs", best_epoch=best, epochs=epochs)
+    patient.result.update(stopped="patience", best_epoch=best, epochs=epochs)
+    note = "seed 1: still improving when max_epochs ended it: the best epoch is in the last fifth"
+    footnotes = only_table([patient, cut]).footnotes
+    assert footnotes[0].startswith("seed 1: training ended at max_epochs")
+    assert footnotes[1:] == [note] * improving
+
+
 def test_of_one_configuration_and_seed_the_latest_run_counts_and_a_note_says_so(run):
     records = [run(mae=0.9, seed=1), run(mae=0.8, seed=1), run(mae=0.7, seed=2)]
     table = only_table(records)

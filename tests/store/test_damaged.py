@@ -119,7 +119,9 @@ def test_a_metric_that_is_none_is_told_and_is_in_no_curve(results: SqliteRunStor
         db.execute(f"UPDATE metrics SET {column} = 'x' WHERE run = 1 AND name = 'mae' AND step = 1")
     assert results.curves("mae") == {1: [(2, 2 / 3)], 2: [(1, 1 / 3), (2, 2 / 3)]}
     assert call("show", "1")[0] == 1
-    assert call("list", "runs")[0] == call("report", "--format", "text")[0] == 0
+    assert (
+        call("list", "runs")[0] == call("report", "--format", "text")[0] == call("report", "--format", "html")[0] == 0
+    )
 
 
 # ---- MongoDB

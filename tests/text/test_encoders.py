@@ -222,6 +222,22 @@ def test_weights_that_lack_a_layer_are_refused(tiny: EncoderSource, tmp_path: Pa
         TextEncoder(resolve(str(tmp_path)), SEEN)
 
 
+def test_the_pooler_is_held_and_is_no_part_of_the_encoder(tiny: EncoderSource) -> None:
+    """No parameter more, nothing of it in a checkpoint, not even after a move to another type."""
+    expected = plain(tiny).pooler.dense.state_dict()
+    encoder = TextEncoder(tiny, SEEN).double()
+    assert encoder.pooler is not None
+    assert encoder.pooler.keys() == expected.keys() == {"weight", "bias"}
+    assert all(torch.equal(encoder.pooler[name], value) for name, value in expected.items())
+    assert not any("pooler" in name for name in [*encoder.state_dict(), *dict(encoder.named_parameters())])
+
+
+def test_minilm_brings_a_pooler(minilm: EncoderSource) -> None:
+    pooler = TextEncoder(minilm, SEEN).pooler
+    assert pooler is not None
+    assert pooler["weight"].shape == (384, 384)
+
+
 @pytest.mark.parametrize("kept", [0, 8, 1000])
 def test_truncated_weights_are_refused(tiny: EncoderSource, tmp_path: Path, kept: int) -> None:
     for file in tiny.path.iterdir():

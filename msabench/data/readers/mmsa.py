@@ -9,6 +9,7 @@ Copies in the wild lack one key or the other: what is there is read, what is mis
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,9 @@ def read_content(content: Any, path: Path, card: Card, writer: Writer) -> Datase
     _check_agreement(path, splits)
     _note_whole(splits, tally)
     twin = _twin(path, content.get(TWIN, {}))
-    if not twin:
+    if twin:  # its ids are its own sentences', written for MMSA
+        splits = {name: replace(split, token_ids=None) for name, split in splits.items()}
+    else:
         _note_sizes(splits, card, tally)
     return Dataset(
         name=twin.get("name", card.name),

@@ -1,0 +1,254 @@
+"""Seconds per epoch and peak memory beside MMSA's for every model that both have, and the least this machine needs.
+
+    python benchmarks/peer.py --runner ../shared/peer/run_mmsa.py --python PEERS_VENV/bin/python
+    python benchmarks/peer.py --runner … --python … --models self_mm --encoder random:bert-base --batches 4
+
+Both train on one file, a simulated twin in MMSA's layout with real lengths, with MMSA's settings for MOSI (here the
+preset `mmsa`), the same text encoder, trained or frozen as MMSA has it, and equally many threads. They take turns, each
+in a process of its own; an epoch is its number of batches times the mean of --batches of them, after one that warms up;
+shown is the fastest of --rounds turns. Memory is a process's peak resident set while it trains; MMSA pads every sample
+to the longest of all, so that a few batches show its peak; ours are drawn, and the longest may not be among them.
+
+"at least": operations of our training step on batches without padding, one by one: each takes the time of its products
+at this machine's peak (float32, measured here), or of its bytes at the bandwidth of a cache (measured too), or of the
+emptiest operation, whichever is most. "products" is the first alone. A share is this time over ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from msabench.contract import Batch
+from msabench.data import load
+from msabench.data.batching import Prepared, prepare
+from msabench.data.export import with_token_ids, write_mmsa
+from msabench.literature import presets
+from msabench.text.sources import resolve
+from msabench.train import kernels
+from msabench.train.loop import Trainer, build_model
+from msabench.train.memory import peak_memory_mib
+
+MODELS = {"tfn": "tfn", "lmf": "lmf", "mfm": "mfm", "mult": "mult", "misa": "misa", "self_mm": "self_mm"} | {
+    "bert_mag": "mag_bert"
+}  # MMSA's names: ours
+FROZEN = ("tfn", "lmf", "mfm", "mult")  # MMSA reads the text encoder's output for these, and trains it for the others
+CPU = torch.device("cpu")
+aten = torch.ops.aten
+
+
+class Silent:
+    def step(self, loss: Tensor, explain: Any) -> None: ...
+
+
+class Limited:
+    """The data, whose training batches end after `limit` and are timed."""
+
+    def __init__(self, data: Prepared, limit: int) -> None:
+        self._data, self._limit = data, limit
+        self.seconds: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._data, name)
+
+    def batches(self, *args: Any, **options: Any) -> Iterator[Batch]:
+        before = time.perf_counter()
+        for number, batch in enumerate(self._data.batches(*args, **options)):
+            if number == self._limit:
+                return
+            yield batch
+            now = time.perf_counter()
+            self.seconds.append(now - before)
+            before = now
+
+
+class Unpadded(Limited):
+    """Every eighth of its batches, from those sorted by length, which hold next to no padding."""
+
+    def batches(self, *args: Any, **options: Any) -> Iterator[Batch]:
+        for number, batch in enumerate(self._data.batches(*args)):
+            if number % 8 == 4 % self._data.n_batches(*args):
+                self.seconds.append(0.0)
+                yield batch
+
+
+class Least(TorchDispatchMode):
+    """Sums over operations, views aside, what each takes at least: see above."""
+
+    GATHERS = (aten.embedding, aten.index, aten.gather, aten.index_select)  # these read what they give, not a table
+
+    def __init__(self, peak: float, bandwidth: float, launch: float) -> None:
+        super().__init__()
+        self.peak, self.bandwidth, self.launch = peak, bandwidth, launch
+        self.flops = self.seconds = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.is_view:
+            return out
+        operation, touched = func._overloadpacket, (out, out) if func._overloadpacket in self.GATHERS else (args, out)
+        sizes = [
+            min(t.nbytes, t.untyped_storage().nbytes()) for t in tree_leaves(touched) if isinstance(t, torch.Tensor)
+        ]
+        flops = 0.0
+        if operation in flop_registry:
+            flops = flop_registry[operation](*args, **(kwargs or {}), out_val=out)
+        elif operation in RECURRENT:
+            flops = RECURRENT[operation](*args)
+        self.flops += flops
+        self.seconds += max(flops / self.peak, sum(sizes) / self.bandwidth, self.launch)
+        return out
+
+
+def _lstm(x: Tensor, w_in: Tensor, w_state: Tensor, *others: Any) -> float:
+    return 2.0 * x.shape[0] * x.shape[1] * (w_in.numel() + w_state.numel())
+
+
+RECURRENT: dict[Any, Callable[..., float]] = {  # torch's counter does not know them
+    aten.mkldnn_rnn_layer: _lstm,
+    aten.mkldnn_rnn_layer_backward: lambda *args: 2 * _lstm(*args),
+}
+
+
+def machine() -> tuple[float, float, float]:
+    """FLOP/s of a float32 product, bytes/s of an addition in cache, seconds of the emptiest operation."""
+    a, b, out, one = (torch.rand(*shape) for shape in ((1024, 1024), (1024, 1024), (1024, 1024), (1,)))
+    cached, into = torch.rand(2**16), torch.empty(2**16)
+    return (
+        2 * 1024**3 / _fastest(lambda: torch.mm(a, b, out=out), 20),
+        3 * cached.nbytes / _fastest(lambda: torch.add(cached, into, out=into), 2000),
+        _fastest(lambda: one.add_(one), 20000),
+    )
+
+
+def _fastest(call: Callable[[], Any], times: int) -> float:
+    best = float("inf")
+    for _ in range(7):
+        start = time.perf_counter()
+        for _ in range(times):
+            call()
+        best = min(best, (time.perf_counter() - start) / times)
+    return best
+
+
+def ours(name: str, folder: Path, encoder: str, batches: int, bound: bool) -> dict[str, float]:
+    """This process's training of one model: seconds per epoch and MiB, or with `bound` FLOPs and the least seconds."""
+    mode = "frozen" if name in FROZEN else "finetune"
+    overrides = [f"text_encoder={encoder}", f"text_mode={mode}"]
+    config = presets.build(MODELS[name], "mosi", preset="mmsa", overrides=overrides)
+    data = prepare(load("mosi", folder), config.data, standardise=config.hparams.standardise)
+    n = data.n_batches("train", config.hparams.batch_size)
+    with kernels.fastest(CPU):
+        model = build_model(config, data)
+        if not bound:
+            timed = Limited(data, batches + 1)  # the first warms up
+            Trainer(config, timed, model, CPU, amp=False).epoch(3, Silent(), [])  # type: ignore[arg-type]
+            spent = timed.seconds[1:]
+            return {"s": n * sum(spent) / len(spent), "mib": peak_memory_mib(CPU)}
+        few, least = Unpadded(data, n), Least(*machine())
+        trainer = Trainer(config, few, model, CPU, amp=False)  # type: ignore[arg-type]
+        trainer.optimiser.zero_grad()
+        with least:
+            trainer.epoch(3, Silent(), [])  # type: ignore[arg-type]
+        scale = n / len(few.seconds)
+        return {"tflop": scale * least.flops / 1e12, "products": scale * least.flops / least.peak} | {
+            "least": scale * least.seconds
+        }
+
+
+def child(command: list[str], out: Path) -> dict[str, Any]:
+    """What a process writes to `out`. Raises SystemExit with its last words where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return json.loads(out.read_text())
+
+
+def absent(runner: Path, python: str) -> str:
+    """Why MMSA cannot be run; empty where it can."""
+    if not runner.is_file():
+        return f"{runner} is no file"
+    found = subprocess.run([python, "-c", "import MMSA.run"], capture_output=True, text=True, check=False)
+    return f"{python} cannot import MMSA: {found.stderr.strip().splitlines()[-1]}" if found.returncode else ""
+
+
+def as_folder(encoder: str, folder: Path) -> Path:
+    """The encoder as a directory that MMSA can load."""
+    source = resolve(encoder)
+    if not source.random:
+        return source.path
+    from transformers import BertConfig, BertModel
+
+    shutil.copytree(source.path, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
+    BertModel(BertConfig()).save_pretrained(folder)
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runner", type=Path, required=True, help="a script that runs MMSA, see ../shared/peer")
+    parser.add_argument("--python", default=sys.executable, help="whose packages hold MMSA")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--encoder", default="minilm")
+    parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--ours", nargs=3, metavar=("MODEL", "FOLDER", "OUT"), help=argparse.SUPPRESS)
+    parser.add_argument("--bound", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.ours:
+        name, folder, out = args.ours
+        Path(out).write_text(json.dumps(ours(name, Path(folder), args.encoder, args.batches, args.bound)))
+        return
+    if reason := absent(args.runner, args.python):
+        raise SystemExit(f"skipped: {reason}")
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        pickle, out = root / "MOSI" / "Processed" / "unaligned_50.pkl", root / "out.json"
+        write_mmsa(with_token_ids(load("mosi-sim")), pickle)
+        encoder = as_folder(args.encoder, root / "encoder")
+        me = [sys.executable, __file__, *sys.argv[1:]]
+        for name in args.models:
+            mine = [*me, "--ours", name, str(root), str(out)]
+            theirs = [args.python, str(args.runner), "--model", name, "--data", str(pickle), "--dataset", "mosi"]
+            theirs += ["--encoder", str(encoder), "--seeds", "1111", "--time-only-batches", str(args.batches)]
+            theirs += ["--threads", str(args.threads), "--out", str(out)]
+            least = child([*mine, "--bound"], out)  # also encodes frozen text
+            turns = [(child(mine, out), child(theirs, out)["mean"]) for _ in range(args.rounds)]
+            s, mib = (min(mine[key] for mine, _ in turns) for key in ("s", "mib"))
+            peer_s, peer_mib = (min(peer[key] for _, peer in turns) for key in ("s_per_epoch", "peak_rss_mib"))
+            row = (MODELS[name], "frozen" if name in FROZEN else "trained", s, peer_s, peer_s / s, mib, peer_mib)
+            shares = (least["tflop"], 100 * least["products"] / s, least["least"], 100 * least["least"] / s)
+            rows.append((*row, peer_mib / mib, *shares))
+            print(*rows[-1], file=sys.stderr)
+    titles = ("model", "text", "ours s/epoch", "MMSA's", "ratio", "ours MiB", "MMSA's", "ratio", "TFLOP", "products %")
+    peak, bandwidth, launch = machine()
+    print(
+        f"\n{args.encoder}, torch {torch.__version__}, {args.threads} threads; products {peak / 1e9:.0f} GFLOP/s, ",
+        end="",
+    )
+    print(f"bytes in cache {bandwidth / 1e9:.0f} GB/s, an operation {launch * 1e6:.1f} µs")
+    print(tabulate(rows, (*titles, "at least s", "share %"), floatfmt=".2f", tablefmt="github"))
+
+
+if __name__ == "__main__":
+    main()
