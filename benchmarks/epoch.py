@@ -1,10 +1,13 @@
-"""Seconds per epoch, samples per second, peak memory and where the time goes, for one model.
+"""Seconds per epoch, share of the device's peak, samples per second, peak memory and where the time goes.
 
     python benchmarks/epoch.py mcer mosi-sim --encoder minilm
-    python benchmarks/epoch.py mcer mosi-sim --encoder random:bert-base --batches 8
+    python benchmarks/epoch.py tfn,lmf,misa mosi-sim --encoder random:bert-base --batches 8
 
 With --batches N only N training batches are timed, and the epoch is extrapolated by their share of all steps.
-Several encoders or overrides are timed in one process, one after the other: read the ratios, not the seconds.
+Several models or encoders are timed in one process, one after the other: read the ratios, not the seconds.
+
+"% of peak" is model FLOPs utilisation: what an epoch must compute on real steps (flops.py) over what the device could
+in that time. On CUDA the shares of time are the host's: kernels run behind it.
 """
 
 from __future__ import annotations
@@ -17,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from flops import epoch_flops, peak, wait
 from tabulate import tabulate
 
-from msabench.contract import Batch
+from msabench.config import RunConfig
+from msabench.contract import MODALITIES, Batch
 from msabench.data import load
 from msabench.data.batching import Prepared, prepare
 from msabench.literature import presets
 from msabench.train import kernels
 from msabench.train.loop import Trainer, build_model, predict
 from msabench.train.memory import peak_memory_mib
+from msabench.train.repeatable import repeatable
 
 
 class Clock:
@@ -75,17 +81,18 @@ class Timed:
     def batches(self, *args: Any, **options: Any) -> Iterator[Batch]:
         for batch in self._clock.iterate(self._data.batches(*args, **options), self._limit):
             self.samples += len(batch)
-            self.steps += sum(int(batch[m].lengths.sum()) for m in ("text", "audio", "visual"))
+            self.steps += sum(len(batch[m].real) for m in MODALITIES)  # known on the host
             yield batch
 
 
-def measure(
-    model_name: str, data: Prepared, preset: str, overrides: list[str], limit: int | None, device: torch.device
-) -> dict[str, float]:
-    config = presets.build(model_name, data.name, preset=preset, overrides=overrides)
+def measure(config: RunConfig, data: Prepared, limit: int | None, device: torch.device) -> dict[str, float]:
+    """One model's row; `limit`: training batches to time, all where it is None."""
+    flops = epoch_flops(config, data)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     model = build_model(config, data).to(device)
     clock = Clock()
-    timed = Timed(data, clock, limit)
+    timed = Timed(data.on(device), clock, limit)
     trainer = Trainer(config, timed, model, device, amp=True)  # type: ignore[arg-type]
     for part, (owner, method) in {
         "forward": (model, "forward"),
@@ -101,8 +108,10 @@ def measure(
     trainer.epoch(1, Silent(), [])  # type: ignore[arg-type]  # warms up: kernels, allocator, Adam's state
     clock.seconds.clear()
     timed.samples = timed.steps = 0
+    wait(device)
     start = time.perf_counter()
     trainer.epoch(3, Silent(), [])  # type: ignore[arg-type]  # from epoch 3 on all tasks of MCER are at work
+    wait(device)
     wall = time.perf_counter() - start
     all_steps = int(data.splits["train"].steps.sum())
     scale = max(1.0, all_steps / timed.steps)
@@ -111,6 +120,8 @@ def measure(
     predict(model, data, "valid", device)
     return {
         "train s/epoch": wall * scale,
+        "TFLOP/epoch": flops / 1e12,
+        "% of peak": 100 * flops / (wall * scale) / peak(device)[0],
         "samples/s": timed.samples / wall,
         "valid s": time.perf_counter() - start,
         "peak MiB": peak_memory_mib(device),
@@ -120,25 +131,28 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
+    parser.add_argument("model", help="one, or several with commas between them")
     parser.add_argument("dataset")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--encoder", action="append", help="repeatable")
-    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--preset", help="default: as `run`, paper where there is one")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--batches", type=int, help="time only so many batches and extrapolate")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dataset = load(args.dataset, args.data_dir, say=print)
     rows = {}
     for encoder in args.encoder or ["minilm"]:
-        overrides = [*args.overrides, f"text_encoder={encoder}"]
-        config = presets.build(args.model, args.dataset, preset=args.preset, overrides=overrides)
-        dataset = load(args.dataset, args.data_dir, say=print)
-        data = prepare(dataset, config.data, standardise=config.hparams.standardise)
-        with kernels.fastest(device):  # as `run` trains
-            rows[encoder] = measure(args.model, data, args.preset, overrides, args.batches, device)
+        for model in args.model.split(","):
+            overrides = [*args.overrides, f"text_encoder={encoder}"]
+            config = presets.build(model, args.dataset, preset=args.preset, overrides=overrides)
+            data = prepare(dataset, config.data, standardise=config.hparams.standardise)
+            with kernels.fastest(device), repeatable(device):  # as `run` trains
+                rows[f"{model} {encoder}"] = measure(config, data, args.batches, device)
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    print(f"{args.model} on {args.dataset}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    figure, source = peak(device)
+    print(f"{args.dataset}, torch {torch.__version__}, {device}, {torch.get_num_threads()} threads")
+    print(f"peak {figure / 1e12:.2f} TFLOP/s ({source})")
     print(tabulate([[n, *(row.get(n) for row in rows.values())] for n in names], ["", *rows], floatfmt=".2f"))
 
 

@@ -161,7 +161,7 @@ class BiLSTM(nn.Module):
 
     def forward(self, x: Sequence) -> tuple[Tensor, Tensor]:
         """(B, T, d_in) -> outputs (B, T, 2 * d_hidden), junk in padded steps, and final states (B, 2, d_hidden)."""
-        backwards = Sequence(reverse(x.values, x.lengths), x.mask, x.real)
+        backwards = Sequence(reverse(x.values, x.lengths), x.mask)
         ahead, back = by_length(self.ahead, x), by_length(self.back, backwards)
         ends = torch.stack([last_step(ahead, x.lengths), last_step(back, x.lengths)], dim=1)
         return torch.cat([ahead, reverse(back, x.lengths)], dim=-1), ends

@@ -24,6 +24,7 @@ from msabench.contract.registry import Entry
 from msabench.data.resident import Table
 from msabench.models import layers, mfm
 from msabench.ragged import Ragged
+from msabench.text import packed
 from msabench.text.encoders import TextEncoder
 from msabench.text.sources import resolve
 from msabench.train.optim import make_optimiser
@@ -67,7 +68,8 @@ def trains(entry: Entry) -> bool:
 
 @pytest.mark.parametrize("entry", filter(trains, registry.entries().values()), ids=lambda entry: entry.name)
 def test_a_step_of_no_model_makes_the_host_wait(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers.GRUScan, "apply", layers.one_gru)  # as on CUDA
+    monkeypatch.setattr(layers.GRUScan, "apply", layers.one_gru)  # this and the next two as on CUDA
+    monkeypatch.setattr(layers, "by_length", lambda run, x: run(x.values)[0])
     monkeypatch.setattr(mfm, "states_by_steps", mfm.states_by_gates)
     model = rehearsal.build(entry).train()
     optimiser = make_optimiser(model)
@@ -86,10 +88,14 @@ def test_a_step_of_no_model_makes_the_host_wait(entry: Entry, monkeypatch: pytes
             optimiser.zero_grad()
 
 
-def test_a_step_of_a_text_encoder_does_not_either(save_tiny_encoder: Any, tmp_path: Path) -> None:
+def test_a_step_of_a_text_encoder_does_not_either(
+    save_tiny_encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = resolve(str(save_tiny_encoder(tmp_path / "encoder", dropout=0.1)))
     ids = Ragged(np.arange(9) % 5 + 5, np.array([0, 2, 6, 9]))
     encoder, text = TextEncoder(source, ids.values).train(), pad(ids, np.arange(3))
+    whole = packed.Parts([text.mask], text.real)
+    monkeypatch.setattr(packed.Parts, "of", lambda text: whole)  # as on CUDA
     with Calls(), Operators():
         encoder(text)[:, 0].sum().backward()
 
