@@ -9,7 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from msabench.cli.options import add_data_dir, add_store, parse_seeds, to_path
+from msabench.cli.options import add_data_dir, add_store, to_path
+from msabench.ranges import parse_seeds
 
 if TYPE_CHECKING:
     from msabench.runs.execute import Outcome
