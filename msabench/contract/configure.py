@@ -31,7 +31,7 @@ def build(
     Raises UsageError for an unknown key (with the closest one) and for a value of the wrong type.
     """
     merged: dict[str, Any] = dict(values)
-    given = dict(overrides if isinstance(overrides, Mapping) else map(_split, overrides))
+    given = dict(overrides if isinstance(overrides, Mapping) else map(split, overrides))
     known = settings(entry)
     for key in [*merged, *given]:
         if str(key).partition(".")[0] not in known:
@@ -97,7 +97,8 @@ def _adapter(config: type) -> Any:
     return TypeAdapter(config)
 
 
-def _split(override: str) -> tuple[str, str]:
+def split(override: str) -> tuple[str, str]:
+    """Raises UsageError for what is no key=value."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UsageError(f"--set {override!r}: expected key=value, e.g. --set lr=1e-4")

@@ -12,6 +12,7 @@
     grid:         {lr: [1e-3, 1e-4], batch_size: [16]}   each value with each of the others
     variants:     {full: {}, without mi: {without: [mi]}}
     data_dir, model_path                                 as run's; from the study file's folder
+    allow_sim:    whether a twin may stand in            (true)
     threads:      of each cell                           (the cores, divided by --jobs)
     minutes:      that a cell may take                   (no limit)
 
@@ -36,9 +37,11 @@ from msabench.files import check_file, expand
 from msabench.literature import published
 from msabench.literature.published import Loader
 from msabench.ranges import parse_seeds
+from msabench.shown import brief
 
 Place = tuple[str | int, ...]  # keys and numbers of items, from the file's top down
 Settings = dict[str, Any]
+ALL = "all"  # in the place of models' names
 SHIPPED = Path(__file__).resolve().parents[1]
 
 
@@ -55,7 +58,7 @@ class Study(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     title: str = ""
-    models: Literal["all"] | list[str]
+    models: list[str] = Field(min_length=1)
     datasets: list[str] = Field(min_length=1)
     seeds: list[int] = [0]
     presets: list[str] = []
@@ -72,6 +75,11 @@ class Study(BaseModel):
     threads: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
 
+    @field_validator("models", "datasets", "presets", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
     @field_validator("seeds", mode="before")
     @classmethod
     def _seeds(cls, value: Any) -> Any:
@@ -84,7 +92,7 @@ class Study(BaseModel):
     @property
     def names(self) -> list[str]:
         """The models, each once."""
-        if self.models == "all":
+        if self.models == [ALL]:
             return list(registry.entries())
         return list(dict.fromkeys(registry.get(name).name for name in self.models))
 
@@ -102,7 +110,7 @@ class Study(BaseModel):
     def faults(self) -> Iterator[tuple[Place, str]]:
         """What the file says that cannot be, each with where it stands: names that mean nothing, settings that no
         model here has."""
-        if self.models != "all":
+        if self.models != [ALL]:
             for i, name in enumerate(self.models):
                 if name.replace("-", "_") not in registry.entries():
                     yield ("models", i), f"unknown model {name!r}.{closest(name, registry.entries())}"
@@ -236,4 +244,4 @@ def _told(error: Any) -> str:
     if error["type"] == "missing":
         return f"there is no {name!r}, which a study needs."
     where = ".".join(str(part) for part in error["loc"] if str(part) in known or isinstance(part, int))
-    return f"{where}: {error['msg']}, got {error['input']!r}."
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}, got {brief(error['input'])}."

@@ -34,6 +34,8 @@ from msabench.study.file import Point, Study
 from msabench.text.encoders import GivenFeatures
 from msabench.text.sources import EncoderSource
 
+START = 5.0  # seconds before a process trains: 4.3 of a core, most of it for importing torch and transformers
+
 
 class State(StrEnum):
     """Of a cell, from the store alone."""
@@ -89,7 +91,8 @@ class Planner:
     def cells(self) -> list[Cell]:
         """In the file's order, a run's seeds together; a run that two variants come to stands once."""
         study = self.study
-        parts = itertools.product(study.datasets, study.names, [*study.presets] or [None])
+        named: list[str | None] = [*study.presets]
+        parts = itertools.product(study.datasets, study.names, named or [None])
         found = [
             self._cell(model, dataset, preset, seed, point)
             for dataset, model, preset in parts
@@ -144,7 +147,7 @@ def outline(content: Dataset, options: DataConfig, encoder: EncoderSource | None
     """What `prepare` would tell a model of the data, with a stand-in for the text encoder."""
     train = content.splits["train"]
     given = {"audio": train.audio, "visual": train.visual, "text": train.text_features}
-    there = {m: steps for m in options.modalities if (steps := given[m]) is not None}
+    there = {m: sequences for m in options.modalities if (sequences := given[m]) is not None}
     widths = {m: there[m].width if m in there else 1 for m in MODALITIES}
     steps = {m: max(1, int(there[m].lengths.max())) if m in there else 1 for m in MODALITIES}
     make: Callable[[], nn.Module] = GivenFeatures
@@ -189,15 +192,15 @@ def state_of(store: RunStore, runs: Sequence[RunRecord]) -> State:
 
 
 def seconds(cells: Iterable[Cell], store: RunStore) -> dict[str, float]:
-    """What a cell takes, by its key: the median of the stored runs of its model, dataset and kind of text. A cell of
-    which no such run is stored has none."""
+    """What a cell takes, by its key: the median of the stored runs of its model, dataset and kind of text, and its
+    process' start. A cell of which no such run is stored has none."""
     found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for run in store.find(status="COMPLETED"):
         text = f"{run.setting.get('text_encoder')} {run.setting.get('text_mode')}"
         if isinstance(took := (run.result or {}).get("seconds"), float):
             found[run.model, run.dataset, text].append(took)
     return {
-        cell.key: statistics.median(found[kind])
+        cell.key: START + statistics.median(found[kind])
         for cell in cells
         if (kind := (cell.model, cell.dataset, cell.text)) in found
     }

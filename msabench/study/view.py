@@ -31,7 +31,8 @@ class Bars:
 
     def __init__(self, cells: Sequence[Cell], store: RunStore, *, done: int, jobs: int, show: bool) -> None:
         self._cells = {cell.key: cell for cell in cells if not cell.fault}
-        self._store, self._show, self._done = store, show, done
+        self._store, self._show, self._before = store, show, done
+        self._ended: set[str] = set()
         self._note, self._over = "", threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         bar = partial(tqdm, dynamic_ncols=True, leave=False, disable=not show)
@@ -41,10 +42,10 @@ class Bars:
     def ended(self, cell: Cell, outcome: Outcome) -> None:
         if outcome.state == "held back":
             return
-        self._done += 1
-        self._bar.update()
+        self._ended.add(cell.key)  # one that was lost ends twice
+        self._bar.update(self._before + len(self._ended) - self._bar.n)
         if not self._show or outcome.state not in ("ran", "done"):
-            of = f"{self._done}/{len(self._cells)}"
+            of = f"{self._before + len(self._ended)}/{len(self._cells)}"
             self._say(f"{MARKS.get(outcome.state, '✗')} {of}  {cell}: {outcome.state}{self._score(cell, outcome)}")
 
     def stopping(self, again: bool) -> None:
