@@ -21,6 +21,7 @@ from msabench.errors import RunBusy
 from msabench.study.engine import Ended, Need, Outcome
 from msabench.study.plan import Cell, State
 
+MSABENCH = (sys.executable, "-m", "msabench")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL = 0.2  # seconds between two looks at a process
 WAIT = 2.0  # seconds between two looks at a run that another process is at
@@ -29,11 +30,22 @@ TAIL = 2**16  # bytes of a log in which the reason of a failure is looked for
 
 
 class Local:
-    """An Engine. look: a cell's state in the store, by its key. store: the address that cells get as $MSABENCH_STORE,
-    which no other user can read, or None. logs: a file per cell is kept there, the last process at its end."""
+    """An Engine.
 
-    def __init__(self, jobs: int, logs: Path, look: Callable[[str], State], store: str | None = None) -> None:
-        self.jobs, self.logs, self.store = jobs, logs, store
+    jobs: cells at a time. logs: a file per cell is kept there, its last process at the end. look: a cell's state in the
+    store, by its key. store: the address that cells get as $MSABENCH_STORE, which no other user can read.
+    program: what a cell's command is put behind.
+    """
+
+    def __init__(
+        self,
+        jobs: int,
+        logs: Path,
+        look: Callable[[str], State],
+        store: str | None = None,
+        program: Sequence[str] = MSABENCH,
+    ) -> None:
+        self.jobs, self.logs, self.store, self.program = jobs, logs, store, program
         self._look = look
         self._asked = 0  # how often to stop
         self._wake = threading.Event()
@@ -73,13 +85,12 @@ class Local:
 
     def _process(self, cell: Cell, need: Need, log: Path) -> Outcome | None:
         """One process from its start to its end; None where it found another one at its run."""
-        command = [sys.executable, "-m", "msabench", *cell.command]
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as file:
                 begin = file.tell()
                 process = subprocess.Popen(
-                    command,
+                    [*self.program, *cell.command],
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
