@@ -111,7 +111,8 @@ class Local:
             return Outcome(cell.key, "lost", f"its process was ended by {_name(-process.returncode)}", log)
         states: dict[int, Ended] = {0: "ran", STOPPED: "interrupted"}
         state = states.get(process.returncode, "failed")
-        return Outcome(cell.key, state, reason(log, begin) if state == "failed" else "", log)
+        error = reason(log, begin, process.returncode) if state == "failed" else ""
+        return Outcome(cell.key, state, error, log)
 
     def _watch(self, process: subprocess.Popen[bytes], need: Need) -> bool:
         """Returns when it has ended; whether that was because its time was over."""
@@ -135,13 +136,16 @@ class Local:
         return os.environ | ours | ({"MSABENCH_STORE": self.store} if self.store else {})
 
 
-def reason(log: Path, begin: int = 0) -> str:
-    """Why a run failed: the last sentence that msabench wrote into its log behind `begin`, else its last line."""
+def reason(log: Path, begin: int, code: int) -> str:
+    """Why a run failed: the last sentence that msabench wrote into its log behind `begin`; where it wrote none, as on a
+    full disk, its exit code and the log's last line."""
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - TAIL))
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     ours = [i for i, line in enumerate(lines) if line.startswith("msabench: ")]
-    return "\n".join(lines[ours[-1] :] if ours else lines[-1:]).removeprefix("msabench: ")
+    if ours:
+        return "\n".join(lines[ours[-1] :]).removeprefix("msabench: ")
+    return f"its process ended with exit code {code}; its log ends with: {(lines or ['nothing'])[-1]}"
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

@@ -140,15 +140,16 @@ def summary(
     """
     counted = Counter(states[cell.key] for cell in cells)
     told = ", ".join(f"{counted[state]} {state.value}" for state in State if counted[state])
+    told = f"{len(cells)} cell{'s' * (len(cells) != 1)}: {told}"
     open_ = {State.RUNNING, State.INTERRUPTED, State.WAITING} | ({State.FAILED} if retry_failed else set())
     left = [cell for cell in cells if states[cell.key] in open_]
     known = [took[cell.key] for cell in left if cell.key in took]
     if not left:
-        return f"{len(cells)} cells: {told}"
+        return told
     unknown = len(left) - len(known)
     time = f"about {span(max(sum(known) / jobs, max(known)))}" if known else "nobody knows how long"
     but = f"; {unknown} of them are of a kind of which no run is stored" if unknown and known else ""
-    return f"{len(cells)} cells: {told}. {len(left)} to run, {jobs} at a time: {time}{but}"
+    return f"{told}. {len(left)} to run, {jobs} at a time: {time}{but}"
 
 
 def _about(cell: Cell, took: Mapping[str, float]) -> str:

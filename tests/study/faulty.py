@@ -59,6 +59,6 @@ class Faulty(Model):
         bytearray(2**60)
 
     def disk(self, state: State) -> None:
-        """No file of this process can grow any more, as on a full disk."""
+        """No file of this process can grow any more but its log, as on a full disk."""
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, resource.RLIM_INFINITY))

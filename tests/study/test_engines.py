@@ -62,7 +62,7 @@ def test_one_cell_s_fault_stops_no_other(fault: str, make: Make, tmp_path: Path)
     state, error = {
         "fails": ("failed", "no such thing.\n  Try another."),
         "misused": ("failed", "unknown model"),
-        "crashes": ("failed", "Fatal: it is broken"),
+        "crashes": ("failed", "its process ended with exit code 139; its log ends with: Fatal: it is broken"),
         "killed": ("lost", "its process was ended by SIGKILL"),
         "hangs": ("timeout", "it was not done after 0.0333333 minutes, and was ended"),
         "stopped": ("interrupted", ""),
