@@ -103,8 +103,8 @@ class Study(BaseModel):
         grids = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
         for modalities, grid, name in itertools.product(sets, grids, self.variants or [""]):
             parts = (data, modalities, self.settings, self.per_model.get(model, {}), grid, self.variants.get(name, {}))
-            several = {key: value for key, value in grid.items() if len(self.grid[key]) > 1}
-            several |= modalities if len(self.modalities) > 1 else {}
+            several = modalities if len(self.modalities) > 1 else {}
+            several = several | {key: value for key, value in grid.items() if len(self.grid[key]) > 1}
             varied = [f"{key}={as_text(value)}" for key, value in _flat(several)]
             label = " ".join(filter(None, [name, *varied]))
             yield Point(name, label, {key: as_text(value) for part in parts for key, value in _flat(part)})

@@ -111,8 +111,8 @@ class Local:
             return Outcome(cell.key, "lost", f"its process was ended by {_name(-process.returncode)}", log)
         states: dict[int, Ended] = {0: "ran", STOPPED: "interrupted"}
         state = states.get(process.returncode, "failed")
-        error = reason(log, begin, process.returncode) if state == "failed" else ""
-        return Outcome(cell.key, state, error, log)
+        why = reason(log, begin, process.returncode) if state == "failed" else ""
+        return Outcome(cell.key, state, why, log)
 
     def _watch(self, process: subprocess.Popen[bytes], need: Need) -> bool:
         """Returns when it has ended; whether that was because its time was over."""
