@@ -131,6 +131,7 @@ class Loader(yaml.SafeLoader):
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
+@functools.lru_cache(maxsize=64)  # a study asks for a model's file once per setting
 def parse(text: str, model: str) -> Literature:
     """A literature file's text. Raises UsageError."""
     name = f"{model}.yaml"

@@ -14,6 +14,7 @@ import pytest
 from run_stores import key_of, run_document
 
 from msabench.errors import UsageError
+from msabench.literature import published
 from msabench.runs import provenance
 from msabench.runs.run import ready
 from msabench.store.embedded.sqlite import SqliteRunStore
@@ -119,9 +120,11 @@ def test_what_is_expensive_is_done_once_for_a_thousand_cells(
         count(owner, name)
     count(store, "find")
     count(store, "document")
+    read = published.parse.cache_info().misses
     grid = {"lr": [n * 1e-4 for n in range(1, 51)], "batch_size": [16, 32]}
     cells = Planner(study(data_dir, models=["tfn", "lmf"], text_encoder=str(tiny.path), seeds="0-4", grid=grid)).cells()
     assert len(cells) == 1000
+    assert published.parse.cache_info().misses - read <= 2
     assert set(states(cells, store).values()) == {State.WAITING}
     assert calls == {"load": 1, "encoder_of": 1, "outline": 2, "model_code": 2, "find": 1}
 
