@@ -136,8 +136,9 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
 
 def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore) -> int:
     from msabench.report import make, text
+    from msabench.study.drive import ENDS
 
-    print(", ".join(f"{n} {what}" for what, n in tally.ended.items() if n))
+    print(", ".join(f"{tally.ended[what]} {what}" for what in ENDS if tally.ended[what]))
     if tally.stopped:
         print("stopped. The same command goes on.")
     elif tally.exit_code:

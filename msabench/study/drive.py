@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from msabench.store.protocol import RunStore
-from msabench.study.engine import Engine, Need, Outcome
+from msabench.study.engine import Ended, Engine, Need, Outcome
 from msabench.study.plan import Cell, State, state_of
 
 BEFORE = "failed before"  # and was not tried again
+ENDS = (*get_args(Ended), State.CANNOT.value, BEFORE)  # what a Tally counts
 
 
 @dataclass

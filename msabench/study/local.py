@@ -104,10 +104,10 @@ class Local:
             return Outcome(cell.key, "timeout", f"it was not done after {need.minutes:g} minutes, and was ended", log)
         if process.returncode == RunBusy.exit_code:
             return None
+        if self._asked and process.returncode:  # whatever the code: Python has none of its own for Ctrl-C at its start
+            return Outcome(cell.key, "interrupted", log=log)
         if process.returncode < 0:
             _signal(process, signal.SIGKILL)  # what it has forked
-            if self._asked:  # it was starting, or we ended it
-                return Outcome(cell.key, "interrupted", log=log)
             return Outcome(cell.key, "lost", f"its process was ended by {_name(-process.returncode)}", log)
         states: dict[int, Ended] = {0: "ran", STOPPED: "interrupted"}
         state = states.get(process.returncode, "failed")
