@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msabench.cli.options import add_store
+from msabench.cli.options import add_store, to_path
 from msabench.errors import UsageError
 from msabench.ranges import number
 from msabench.shown import short
@@ -63,7 +63,6 @@ def run(args: argparse.Namespace) -> int:
     *verbs, file = args.words
     if len(verbs) > 1 or (verbs and verbs[0] not in VERBS):
         raise UsageError(f"study {short(' '.join(args.words))}: expected one FILE, status FILE or cancel FILE.")
-    from msabench.cli.options import to_path
     from msabench.study.file import read
 
     try:
@@ -116,6 +115,8 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
         if args.dry_run:
             print(view.table(laid.cells, laid.states, laid.took) + "\n\n" + about)
             return 0
+        if laid.cells and all(cell.fault for cell in laid.cells):
+            raise UsageError("no cell of this study can run.\n  " + "\n  ".join(view.faults(laid.cells)))
         print("\n".join([*view.faults(laid.cells), about]), flush=True)
         show = sys.stderr.isatty()
         done = sum(laid.states[cell.key] == State.DONE for cell in laid.cells)

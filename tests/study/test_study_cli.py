@@ -34,6 +34,7 @@ def folder(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> P
         f"title: as the test wants it\nmodels: faulty\ndatasets: mosi\nseeds: 0-7\nmodel_path: faulty.py\n"
         f"data_dir: '{data_dir}'\nmodalities: [[audio]]\nthreads: 1\nset: {{}}\n"
     )
+    (tmp_path / "cannot.yaml").write_text("models: mag_bert\ndatasets: mosi-sim\nmodalities: [[audio]]\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -209,6 +210,7 @@ def test_a_dry_run_shows_cells_states_and_reasons_and_makes_nothing(
         (["study", "study.yaml", "--jobs", "0"], "--jobs 0: expected a whole number from 1"),
         (["study", "study.yaml", "--jobs", "9" * 5000], "expected a whole number from 1"),
         (["study", "study.yaml", "--device", "tpu"], "--device 'tpu'"),
+        (["study", "cannot.yaml"], "no cell of this study can run.\n  1 of mag_bert cannot run: mag_bert changes what"),
         (["study", "study.yaml", "--dry-run", "--only", "sed=1"], "no cell has 'sed'. Did you mean 'seed'?"),
         (["run", "mean,tfnn", "mosi"], "unknown model 'tfnn'. Did you mean 'tfn'?"),
         (["run", "mean,tfn", "mosi", "--overwrite"], "--overwrite takes one MODEL"),
