@@ -215,8 +215,7 @@ class MCER(Model):
         if "avl" not in c.without:
             terms["avl"] = c.ib_beta * extra["kl_unimodal"]  # eq. 29
         if self.heads and "dc" not in c.without:
-            generator = state.generator("groups")
-            terms["dc"], log["dc_accuracy"] = self.discriminate(extra["pooled"], generator)  # eq. 22 with λ = 1
+            terms["dc"], log["dc_accuracy"] = self.discriminate(extra["pooled"], state.generator("groups"))  # eq. 22
         if self.mi is not None:
             terms["mi"], projected = self.mi({m: extra[f"x_{m}"] for m in self.present})
             extra |= {f"projected_{m}": v for m, v in projected.items()}
@@ -239,8 +238,7 @@ class MCER(Model):
             self.mi.remember({m: extra[f"projected_{m}"] for m in self.mi.targets})
 
     def after_epoch(self, state: State) -> dict[str, np.ndarray]:
-        """labels_t, labels_a, labels_v, labels_m_t, ...: (N,) float32 in the train split's order (Table VI); none of an
-        absent modality."""
+        """labels_t, labels_a, labels_v, labels_m_t, ...: (N,) float32 in the train split's order (Table VI)."""
         return {f"labels_{name}": labels for name, labels in self.memory.arrays().items()}
 
     def notes(self, best_epoch: int) -> tuple[str, ...]:
