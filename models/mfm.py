@@ -73,26 +73,28 @@ class MemoryFusion(nn.Module):
         self.keep = mlp(2 * self.d + c.memory, c.keep, c.memory, c.dropout_keep)  # γ1
         self.write = mlp(2 * self.d + c.memory, c.write, c.memory, c.dropout_write)  # γ2
 
-    def forward(self, x: dict[str, Tensor], lengths: Tensor) -> Tensor:
-        """x: (B, T, d_m) each, of equal length -> (B, d + memory): hidden states and memory at the last real step."""
-        run = states_by_gates if lengths.is_cuda else states_by_steps
+    def forward(self, x: dict[str, Tensor], text: Sequence) -> Tensor:
+        """x: (B, T, d_m) each, its real steps those of `text` -> (B, d + memory): hidden states and memory at the last
+        real step."""
+        run = states_by_gates if text.mask.is_cuda else states_by_steps
         hidden, cell = (
             torch.cat(states, dim=-1) for states in zip(*(run(self.cells[m], x[m]) for m in x), strict=True)
         )
         before = torch.cat([torch.zeros_like(cell[:, :1]), cell[:, :-1]], dim=1)
-        pairs = torch.cat([before, cell], dim=-1)  # (B, T, 2d)
+        pairs = text.pack(torch.cat([before, cell], dim=-1))  # (N, 2d), here and below of real steps alone
         attended = self.attend(pairs).softmax(-1) * pairs
-        candidates = self.propose(attended).tanh()  # (B, T, memory)
+        candidates = text.unpack(self.propose(attended).tanh())  # (B, T, memory)
         gates = []
         for gate in (self.keep, self.write):
             of_attended, of_memory = gate[0].weight.split((2 * self.d, self.memory), dim=1)
-            gates.append((F.linear(attended, of_attended, gate[0].bias).unbind(1), of_memory.t(), gate[1:]))
-        memory, memories = attended.new_zeros(len(attended), self.memory), []
+            part = text.unpack(F.linear(attended, of_attended, gate[0].bias))  # (B, T, hidden)
+            gates.append((part.unbind(1), of_memory.t(), gate[1:]))
+        memory, memories = attended.new_zeros(len(hidden), self.memory), []
         for t, candidate in enumerate(candidates.unbind(1)):
             keep, write = (rest(torch.addmm(part[t], memory, w)).sigmoid() for part, w, rest in gates)
             memory = keep * memory + write * candidate
             memories.append(memory)
-        return last_step(torch.cat([hidden, torch.stack(memories, dim=1)], dim=-1), lengths)
+        return last_step(torch.cat([hidden, torch.stack(memories, dim=1)], dim=-1), text.lengths)
 
 
 def states_by_steps(cell: nn.LSTMCell, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,17 +125,17 @@ def states_by_gates(cell: nn.LSTMCell, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Decoder(nn.Module):
-    """An LSTM that reads the factors first and then its own hidden state: (B, d_f), steps -> (B, steps, d_m)."""
+    """An LSTM that reads the factors, then its own hidden state: (B, d_f) -> (N, d_m) at a sequence's real steps."""
 
     def __init__(self, d_f: int, d_out: int) -> None:
         super().__init__()
         self.cell = nn.LSTMCell(d_f, d_f)
         self.linear = nn.Linear(d_f, d_out)
 
-    def forward(self, factors: Tensor, steps: int) -> Tensor:
+    def forward(self, factors: Tensor, text: Sequence) -> Tensor:
         """Reading its own state is a matrix more on it: factors, then nothing, come in through the other one."""
-        x = F.pad(factors.unsqueeze(1), (0, 0, 0, steps - 1))
-        return self.linear(run_cell(self.cell, x, self.cell.weight_hh + self.cell.weight_ih))
+        x = F.pad(factors.unsqueeze(1), (0, 0, 0, text.mask.shape[1] - 1))
+        return self.linear(text.pack(run_cell(self.cell, x, self.cell.weight_hh + self.cell.weight_ih)))
 
 
 @register("mfm", MFMConfig)
@@ -154,20 +156,18 @@ class MFM(Model):
             self.decode[m] = Decoder(c.f_y + f, widths[m])
 
     def forward(self, batch: Batch) -> Output:
-        mask, lengths = batch.text.mask, batch.text.lengths
-        steps = mask.shape[1]
-        x = {"text": self.text(batch.text)}  # (B, T, d_m) each
-        x |= {m: align_windows(batch[m], lengths, steps) for m in ("audio", "visual")}
-        z_y = self.code(self.fuse(x, lengths))  # (B, z_y)
+        text = batch.text
+        x = {"text": self.text(text)}  # (B, T, d_m) each
+        x |= {m: align_windows(batch[m], text.lengths, text.mask.shape[1]) for m in ("audio", "visual")}
+        z_y = self.code(self.fuse(x, text))  # (B, z_y)
         f_y = self.factor(z_y)  # (B, f_y)
         output = Output(self.head(f_y).squeeze(-1))
         if not self.training:
             return output
-        z = {m: self.codes[m](Sequence(values, mask))[1] for m, values in x.items()}  # (B, z_m)
+        z = {m: self.codes[m](Sequence(values, text.mask, text.real))[1] for m, values in x.items()}  # (B, z_m)
         for m, values in x.items():
-            decoded = self.decode[m](torch.cat([f_y, self.factors[m](z[m])], dim=-1), steps)
-            error = (decoded - values.detach()).square().mean(-1)  # (B, T)
-            output.extra[m] = error.masked_fill(~mask, 0.0).sum() / mask.sum()
+            decoded = self.decode[m](torch.cat([f_y, self.factors[m](z[m])], dim=-1), text)  # (N, d_m)
+            output.extra[m] = (decoded - text.pack(values).detach()).square().mean()
         output.extra["mmd"] = torch.stack([mmd(code) for code in (*z.values(), z_y)]).sum()
         return output
 

@@ -20,7 +20,7 @@ ScheduleName = Literal["constant", "warmup", "plateau", "step"]  # of learning r
 # The harness's part of a run's digits (text, data, training), as a number: raised when the same configuration, data,
 # encoder and model code come out otherwise. tests/runs/test_digits.py fails when that is forgotten.
 # 1: runs are known by their model's code; before, by all of the harness's.
-# 2: batches are drawn uniformly, before by length in chunks of four; text is encoded, and dropout drawn, without padding.
+# 2: batches are drawn uniformly, before by length in chunks of four; text is encoded without padding, masks drawn anew.
 PROTOCOL = 2
 
 

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from msabench.shown import short
+
 NOTHING = 1e-3  # of the main task's gradient: what stays below it moves nothing that the task would not move
 Curves = Mapping[str, Sequence[tuple[int, float]]]  # (epoch, value) by metric
 
@@ -28,13 +30,14 @@ class Terms:
 
     @property
     def heading(self) -> str:
-        return f"each loss term's gradient norm over {self.main}'s, on the parameters that both reach"
+        return f"each loss term's gradient norm over {short(self.main)}'s, on the parameters that both reach"
 
     @property
     def findings(self) -> list[str]:
         """What the table says, in words."""
-        said = [f"{term} does nothing here: below {NOTHING:g} of {self.main}'s everywhere" for term in self.idle]
-        return said + [f"{term} reaches no parameter that {self.main} reaches: no share" for term in self.apart]
+        main = short(self.main)
+        said = [f"{short(term)} does nothing here: below {NOTHING:g} of {main}'s everywhere" for term in self.idle]
+        return said + [f"{short(term)} reaches no parameter that {main} reaches: no share" for term in self.apart]
 
 
 def terms(runs: Iterable[Curves]) -> Terms | None:
@@ -61,8 +64,9 @@ def terms(runs: Iterable[Curves]) -> Terms | None:
     for term, of in parts.items():
         if term == main:
             continue
-        most = max((part for part in of if part), key=lambda part: max(of[part].values()))
-        lines += [Line(term, part, tuple(_shown(of[part].get(epoch)) for epoch in epochs)) for part in ("", most)]
+        most = sorted((part for part in of if part), key=lambda part: max(of[part].values()))[-1:]
+        for part in ("", *most):
+            lines.append(Line(term, part, tuple(_shown(of.get(part, {}).get(epoch)) for epoch in epochs)))
         if all(value < NOTHING for by_epoch in of.values() for value in by_epoch.values()):
             idle.append(term)
     return Terms(main, epochs, tuple(lines), tuple(idle), tuple(term for term in logged if term not in parts))

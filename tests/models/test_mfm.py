@@ -60,7 +60,7 @@ def test_the_memory_fusion_is_mfns_recurrence_sample_by_sample() -> None:
     fusion = MemoryFusion(dict(synthetic.WIDTHS), SMALL)
     lengths = torch.tensor([5, 3, 1])
     x = {m: torch.randn(3, STEPS, width) for m, width in synthetic.WIDTHS.items()}
-    got = fusion(x, lengths)
+    got = fusion(x, Sequence(x["text"], torch.arange(STEPS) < lengths[:, None]))
     for row, length in enumerate(lengths):
         h = {m: torch.zeros(cell.hidden_size) for m, cell in fusion.cells.items()}
         c, memory = dict(h), torch.zeros(6)
@@ -102,7 +102,8 @@ def test_a_decoder_reads_the_factors_and_then_itself() -> None:
     for _ in range(2):
         h, c = decoder.cell(h, (h, c))
         expected.append(decoder.linear(h))
-    assert_close(decoder(factors, 3), torch.stack(expected, 1))
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert_close(decoder(factors, Sequence(torch.zeros(2, 3), mask)), torch.stack(expected, 1)[mask])
 
 
 def test_the_discrepancy_is_the_mean_over_all_pairs() -> None:
@@ -134,7 +135,7 @@ def test_reconstruction_errors_are_means_over_real_steps_and_features() -> None:
         model.decode[m].register_forward_hook(lambda _, given, result, m=m: decoded.update({m: result}))
     terms = terms_of(model, batch)
     for m, weight in {"text": 2.0, "audio": 3.0, "visual": 5.0}.items():
-        errors = (decoded[m] - batch[m].values).square()[batch[m].mask]  # (real steps, d)
+        errors = (decoded[m] - batch[m].values[batch[m].mask]).square()  # (real steps, d)
         assert_close(terms[f"reconstruction_{m}"], weight * errors.mean())
 
 

@@ -49,6 +49,17 @@ def test_a_share_that_is_undefined_is_no_finding() -> None:
     assert found.idle == ()
 
 
+def test_what_another_program_logged_under_such_names_stops_nobody() -> None:
+    found = terms([{"grad.a": [(1, 1.0)], "grad.b": [(1, 2.0)], "grad.c@audio": [(3, 2.0)], "grad.": [(1, 1.0)]}])
+    assert found is not None
+    assert [(line.term, line.part, line.values) for line in found.lines] == [
+        ("b", "", ("2",)),
+        ("c", "", ("–",)),
+        ("c", "audio", ("–",)),
+        ("", "", ("1",)),
+    ]
+
+
 def test_one_term_has_no_table() -> None:
     assert terms([{"train.loss.task": [(1, 1.0)]}, {}]) is None
 
