@@ -46,14 +46,14 @@ def test_the_page_on_studies_runs_command_by_command(
         for command in [] if kind else block.splitlines():
             assert main(shlex.split(command.removeprefix("python -m msabench "))) == 0, command
             said[command] = capsys.readouterr().out
-    assert [re.search(r"\d+ cells?: .*", out)[0] for out in said.values()] == [  # type: ignore[index]
-        "6 cells: 6 waiting. 6 to run, 1 at a time: nobody knows how long",
-        "6 cells: 6 waiting. 6 to run, 2 at a time: nobody knows how long",
+    assert [re.search(r"\d+ cells?: [^:\n]*", out)[0] for out in said.values()] == [  # type: ignore[index]
+        "6 cells: 6 waiting. 6 to run, 1 at a time",
+        "6 cells: 6 waiting. 6 to run, 2 at a time",
         "6 cells: 6 done",
         "1 cell: 1 done",
-        "4 cells: 2 done, 2 waiting. 2 to run, 2 at a time: nobody knows how long",
-        "24 cells: 24 waiting. 24 to run, 1 at a time: nobody knows how long",
-        "6 cells: 6 waiting. 6 to run, 1 at a time: nobody knows how long",
+        "4 cells: 4 waiting. 4 to run, 2 at a time",
+        "24 cells: 24 waiting. 24 to run, 1 at a time",
+        "6 cells: 6 waiting. 6 to run, 1 at a time",
     ]
 
 

@@ -108,7 +108,7 @@ def where(store: RunStore, run: RunRecord) -> str:
 
 def span(seconds: float) -> str:
     """
-    >>> span(42.2), span(150), span(7300)
+    >>> span(42.2), span(180), span(7300)
     ('42 s', '3 min', '2.0 h')
     """
     if seconds < 60:
