@@ -11,9 +11,8 @@ What the paper leaves open, and how it is read here:
 - z is its mean in evaluation, so that a prediction is deterministic (MIB's code stays random).
 - Until epoch 3 every label that a loss reads is still y_m, and eq. 32's weights are 0: unimodal and cross-modal tasks
   do not learn yet.
-- A modality that the data lacks has no unimodal task, no label and no pair, in L_MI, L_dc and gated transformers alike:
-  they would learn labels of nothing. L_MI stays a mean and L_dc a sum over the pairs there are, and a head reads those
-  of its pairs. The multimodal task reads all three (eq. 3).
+- A modality that the data lacks has no unimodal task, label or pair, in L_MI, L_dc and gated transformers alike. L_MI
+  stays a mean and L_dc a sum over the pairs there are; a head reads those of its own.
 """
 
 from __future__ import annotations
@@ -111,24 +110,21 @@ def readable(chosen: tuple[str, ...], present: list[str]) -> dict[str, list[str]
 
     Raises UsageError where that head was one of a choice: without it, two rows of Table V would be one.
     """
-    there = set(present)
-    pairs = {head: [pair for pair in HEADS[head] if there.issuperset(pair)] for head in chosen}
+    pairs = {head: [pair for pair in HEADS[head] if set(pair) <= set(present)] for head in chosen}
     heads = {head: found for head, found in pairs.items() if found}
     if len(heads) < len(chosen) < len(HEADS):
         gone = ", ".join(head for head in chosen if head not in heads)
         raise UsageError(
             f"mcer: cross_modal asks for {gone}, all of whose pairs have a modality that is absent here.\n"
-            f"  Present: {', '.join(MODALITIES[m] for m in present)}.\n"
             f"  Expected: cross_modal of {', '.join(readable(tuple(HEADS), present)) or 'none, cross_modal='}."
         )
     return heads
 
 
 class CrossModalTask(nn.Module):
-    """Eq. 10-18: only the pairs that the heads read are built."""
+    """Eq. 10-18. heads: the pairs that each reads, by name; no other pair is built."""
 
     def __init__(self, widths: dict[str, int], heads: dict[str, list[str]], config: MCERConfig) -> None:
-        """heads: the pairs that each reads, by name."""
         super().__init__()
         c, d = config, config.d
         self.heads, self.pairs = heads, [p for p in ("ta", "tv", "av") if any(p in read for read in heads.values())]
@@ -162,8 +158,7 @@ class MCER(Model):
         outs = {"t": widths["text"], "a": c.out_audio, "v": c.out_visual}  # of X_m
         self.fuse = nn.Sequential(nn.Linear(sum(outs.values()), c.d_f), nn.ReLU())
         self.bottleneck = Bottleneck(c.d_f, c.d_z, c.log_var_bias)
-        sizes = {"t": c.d_text, "a": c.d_audio, "v": c.d_visual}  # of H_s
-        sizes = {s: sizes[s] for s in self.present}
+        sizes = {s: getattr(c, f"d_{MODALITIES[s]}") for s in self.present}  # of H_s
         self.dropout = nn.Dropout(c.dropout_unimodal)
         self.unimodal = nn.ModuleDict({s: nn.Sequential(nn.Linear(outs[s], sizes[s]), nn.ReLU()) for s in sizes})
         self.unimodal_bottleneck = nn.ModuleDict({s: Bottleneck(sizes[s], c.d_z, c.log_var_bias) for s in sizes})
@@ -220,8 +215,7 @@ class MCER(Model):
         if "avl" not in c.without:
             terms["avl"] = c.ib_beta * extra["kl_unimodal"]  # eq. 29
         if self.heads and "dc" not in c.without:
-            generator = state.generator("groups")
-            terms["dc"], log["dc_accuracy"] = self.discriminate(extra["pooled"], generator)  # eq. 22 with λ = 1
+            terms["dc"], log["dc_accuracy"] = self.discriminate(extra["pooled"], state.generator("groups"))  # eq. 22
         if self.mi is not None:
             terms["mi"], projected = self.mi({m: extra[f"x_{m}"] for m in self.present})
             extra |= {f"projected_{m}": v for m, v in projected.items()}
@@ -244,8 +238,7 @@ class MCER(Model):
             self.mi.remember({m: extra[f"projected_{m}"] for m in self.mi.targets})
 
     def after_epoch(self, state: State) -> dict[str, np.ndarray]:
-        """labels_t, labels_a, labels_v, labels_m_t, ...: (N,) float32 in the train split's order (Table VI); none of an
-        absent modality."""
+        """labels_t, labels_a, labels_v, labels_m_t, ...: (N,) float32 in the train split's order (Table VI)."""
         return {f"labels_{name}": labels for name, labels in self.memory.arrays().items()}
 
     def notes(self, best_epoch: int) -> tuple[str, ...]:

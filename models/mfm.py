@@ -125,7 +125,7 @@ def states_by_gates(cell: nn.LSTMCell, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Decoder(nn.Module):
-    """An LSTM that reads the factors first and then its own hidden state: (B, d_f) -> (N, d_m) at real steps."""
+    """An LSTM that reads the factors, then its own hidden state: (B, d_f) -> (N, d_m) at a sequence's real steps."""
 
     def __init__(self, d_f: int, d_out: int) -> None:
         super().__init__()

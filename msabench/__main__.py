@@ -18,6 +18,7 @@ from msabench.store import is_mongo, redact
 
 COMMANDS = (
     "run",
+    "study",
     "report",
     "list",
     "show",
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 ok, 1 a run failed, 2 wrong usage, 3 data missing, 130 interrupted."""
+    """Exit codes: 0 ok, 1 a run failed, 2 wrong usage, 3 data missing, 4 another process is at it, 130 stopped."""
     if argv is None:
         _hide_passwords()
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -32,6 +32,12 @@ class StoreError(MsabenchError):
     """A run store that cannot be opened, read or written."""
 
 
+class RunBusy(StoreError):
+    """A run that another process is at: whoever asks later finds it done, or free."""
+
+    exit_code = 4
+
+
 class RunTaken(StoreError):
     """A run that another process has begun, gone on with or finished since this one looked."""
 

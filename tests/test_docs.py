@@ -1,13 +1,16 @@
-"""docs/python.md and the notebooks do what they say."""
+"""docs/python.md, docs/studies.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+from msabench.__main__ import main
 
 
 def blocks(page: Path) -> list[str]:
@@ -27,6 +30,31 @@ def test_the_page_on_python_runs_block_by_block_in_one_session(
         exec(compile(block, f"docs/python.md, block {number}", "exec"), session)
     assert len(page) == 9
     assert "Did you mean 'lr_bert'?" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_page_on_studies_runs_command_by_command(
+    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
+    said = {}
+    page = (checkout / "docs" / "studies.md").read_text("utf-8")
+    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        if kind == "yaml":
+            (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block, "utf-8")
+        for command in [] if kind else block.splitlines():
+            assert main(shlex.split(command.removeprefix("python -m msabench "))) == 0, command
+            said[command] = capsys.readouterr().out
+    assert [re.search(r"\d+ cells?: [^:\n]*", out)[0] for out in said.values()] == [  # type: ignore[index]
+        "6 cells: 6 waiting. 6 to run, 1 at a time",
+        "6 cells: 6 waiting. 6 to run, 2 at a time",
+        "6 cells: 6 done",
+        "1 cell: 1 done",
+        "4 cells: 4 waiting. 4 to run, 2 at a time",
+        "24 cells: 24 waiting. 24 to run, 1 at a time",
+        "6 cells: 6 waiting. 6 to run, 1 at a time",
+    ]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "msabench"
 # From the ground up; wings of one line do not know of one another.
 WINGS = (
     ("errors", "seeds", "shown"),
-    ("files", "ragged", "cachedir", "bars", "frames", "syntax"),
+    ("files", "ragged", "ranges", "cachedir", "bars", "frames", "syntax"),
     ("metrics",),
     ("config",),
     ("store",),
@@ -22,6 +22,7 @@ WINGS = (
     ("literature", "train"),
     ("checks", "report"),
     ("runs",),
+    ("study",),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -12,9 +12,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from msabench.cli.options import LARGEST_RUN, add_data_dir, add_store, number
+from msabench.cli.options import add_data_dir, add_store
 from msabench.cli.show import WIDEST, duration, when
 from msabench.errors import UsageError
+from msabench.ranges import LARGEST_RUN, number
 from msabench.shown import short
 
 if TYPE_CHECKING:

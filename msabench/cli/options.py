@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msabench.errors import UsageError
+from msabench.ranges import LARGEST_RUN, span
 from msabench.shown import short
 from msabench.store import redact
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
-
-LARGEST_RUN = 2**63 - 1  # what SQLite numbers rows with
-LARGEST_SEED = 2**32 - 1  # numpy's and Sacred's
-MOST_SEEDS = 10_000
 
 
 def to_path(text: str) -> Path:
@@ -67,40 +64,6 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_seeds(text: str) -> list[int]:
-    """
-    >>> parse_seeds("0-2,7")
-    [0, 1, 2, 7]
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        found = _range(part.strip(), LARGEST_SEED)
-        if found is None:
-            raise UsageError(
-                f"--seeds {short(text)!r}: expected numbers or ranges up to {LARGEST_SEED}, e.g. 0-4 or 1,2,7"
-            )
-        if len(seeds) + len(found) > MOST_SEEDS:
-            raise UsageError(f"--seeds {short(text)!r}: more than {MOST_SEEDS:,} seeds. Run them in several commands.")
-        seeds += found
-    return list(dict.fromkeys(seeds))
-
-
-def number(text: str, largest: int = LARGEST_RUN) -> int | None:
-    """A whole number from 0 to `largest` in ASCII digits; None for any other text, of whatever length.
-
-    >>> number("12"), number("-1"), number("9" * 5000)
-    (12, None, None)
-    """
-    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(largest))
-    return int(text) if digits and int(text) <= largest else None
-
-
-def _range(text: str, largest: int) -> range | None:
-    first, dash, last = text.partition("-")
-    low, high = number(first, largest), number(last if dash else first, largest)
-    return None if low is None or high is None or high < low else range(low, high + 1)
-
-
 def parse_runs(words: Sequence[str], example: str) -> list[range]:
     """
     >>> parse_runs(["3-5", "12"], "rm 3-7 12")
@@ -108,7 +71,7 @@ def parse_runs(words: Sequence[str], example: str) -> list[range]:
     """
     ranges = []
     for word in words:
-        found = _range(word, LARGEST_RUN)
+        found = span(word, LARGEST_RUN)
         if found is None:
             raise UsageError(f"{short(word)}: expected a run's number or a range, as in  {example}")
         ranges.append(found)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from msabench.cli.options import add_data_dir, add_store, number, to_path
+from msabench.cli.options import add_data_dir, add_store, to_path
 from msabench.errors import UsageError
+from msabench.ranges import number
 from msabench.shown import short
 
 EXAMPLES = """\

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from msabench.cli.options import add_data_dir, add_store, parse_seeds, to_path
+from msabench.cli.options import add_data_dir, add_store, to_path
+from msabench.cli.study import carry_out, parse_jobs
+from msabench.errors import UsageError
+from msabench.ranges import parse_seeds
 
 if TYPE_CHECKING:
     from msabench.runs.execute import Outcome
@@ -22,6 +25,7 @@ examples:
   python -m msabench run mcer mosi --resume               go on after a kill or Ctrl-C, to the same digits
   python -m msabench run text_only mosi --text-encoder ~/models/bert-base-uncased
   python -m msabench run my_model mosi --model-path my_model.py
+  python -m msabench run mcer,tfn,text_only mosi --seeds 0-2 --jobs 2    a study: see  msabench study --help
 """
 
 
@@ -33,8 +37,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("model", metavar="MODEL", help="see: msabench list models")
-    command.add_argument("dataset", metavar="DATASET", help="mosi, mosei, mosi-sim, … (msabench list datasets)")
+    command.add_argument("model", metavar="MODEL[,MODEL]", help="see: msabench list models")
+    command.add_argument("dataset", metavar="DATASET[,…]", help="mosi, mosei, mosi-sim, … (msabench list datasets)")
     command.add_argument("--model-path", metavar="FILE", type=to_path, help="a file of your own that registers MODEL")
     command.add_argument("--seeds", metavar="S", default="0", help="e.g. 0-4 or 1,2,7 (default 0)")
     command.add_argument("--preset", metavar="NAME", help="published hyper-parameters (default paper, if there are)")
@@ -53,10 +57,11 @@ def register(commands: argparse._SubParsersAction) -> None:
     add_store(command)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     command.add_argument("--no-amp", action="store_true", help="no mixed precision on CUDA")
-    command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    command.add_argument("--jobs", metavar="N", default="1", help="runs at a time, a process each (default 1: in this)")
+    command.add_argument("--resume", action="store_true", help="go on with an interrupted run; several always do")
     command.add_argument("--overwrite", action="store_true", help="run again what is already done")
     command.add_argument("--no-progress", action="store_true", help="no bar")
-    command.set_defaults(handler=run)
+    command.set_defaults(handler=run, only=[], dry_run=False, retry_failed=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +70,9 @@ def run(args: argparse.Namespace) -> int:
         name: getattr(args, name) for name in ("max_epochs", "text_encoder", "text_mode", "precision", "modalities")
     }
     overrides = args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
+
+    if "," in args.model + args.dataset or parse_jobs(args.jobs) > 1:
+        return run_several(args, seeds, overrides)
 
     from msabench.runs import run as runner
 
@@ -96,6 +104,28 @@ def run(args: argparse.Namespace) -> int:
         return 130
     print(summary(outcomes))
     return 0
+
+
+def run_several(args: argparse.Namespace, seeds: list[int], overrides: list[str]) -> int:
+    """As a study of these models, datasets and seeds."""
+    if args.overwrite:
+        raise UsageError("--overwrite takes one MODEL, one DATASET and no --jobs: give them one after the other.")
+    from msabench.contract import configure
+    from msabench.study import file
+
+    said = {
+        "models": args.model.split(","),
+        "datasets": args.dataset.split(","),
+        "seeds": seeds,
+        "presets": [args.preset] if args.preset else [],
+        "set": dict(map(configure.split, overrides)),
+        "data_dir": str(args.data_dir) if args.data_dir else None,
+        "allow_sim": not args.no_sim,
+        "model_path": str(args.model_path) if args.model_path else None,
+    }
+    study = file.Study.model_validate(said)
+    file.check(study)
+    return carry_out(study, args)
 
 
 def summary(outcomes: Mapping[int, Outcome]) -> str:

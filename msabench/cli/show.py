@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msabench.cli.options import add_store, number
+from msabench.cli.options import add_store
 from msabench.cli.terminal import OUT, naming
 from msabench.errors import UsageError
+from msabench.ranges import number
 from msabench.report.gradients import Terms, terms
 from msabench.shown import printable, short
 from msabench.store.protocol import flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -30,8 +31,8 @@ def build(
     Raises UsageError for an unknown key (with the closest one) and for a value of the wrong type.
     """
     merged: dict[str, Any] = dict(values)
-    given = dict(overrides if isinstance(overrides, Mapping) else map(_split, overrides))
-    known = {f.name: f.type for config in (entry.config, DataConfig) for f in fields(config)}
+    given = dict(overrides if isinstance(overrides, Mapping) else map(split, overrides))
+    known = settings(entry)
     for key in [*merged, *given]:
         if str(key).partition(".")[0] not in known:
             raise UsageError(
@@ -48,6 +49,11 @@ def build(
         hparams=validate(entry.config, {k: v for k, v in merged.items() if k not in of_data}, entry.config()),
         data=validate(DataConfig, {k: v for k, v in merged.items() if k in of_data}, DataConfig()),
     )
+
+
+def settings(entry: Entry) -> set[str]:
+    """The names of all that can be set for a model: its own and the data's, one flat name space."""
+    return {f.name for config in (entry.config, DataConfig) for f in fields(config)}
 
 
 def from_dict(stored: Mapping[str, Any]) -> RunConfig:
@@ -70,21 +76,29 @@ def from_dict(stored: Mapping[str, Any]) -> RunConfig:
 
 def validate(config: type, values: Mapping[str, Any], defaults: Any) -> Any:
     """An instance of the dataclass `config`: `values` over `defaults`, nested fields merged, types checked."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     hints = typing.get_type_hints(config)
     merged = {f.name: getattr(defaults, f.name) for f in fields(config)}
     for name, value in values.items():
         merged[name] = _parse(value, hints[name], merged[name])
     try:
-        return TypeAdapter(config).validate_python(merged)
+        return _adapter(config).validate_python(merged)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {first['msg']}, got {first['input']!r}.") from None
 
 
-def _split(override: str) -> tuple[str, str]:
+@functools.cache  # making one takes ten times as long as what it does
+def _adapter(config: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(config)
+
+
+def split(override: str) -> tuple[str, str]:
+    """Raises UsageError for what is no key=value."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UsageError(f"--set {override!r}: expected key=value, e.g. --set lr=1e-4")

@@ -133,7 +133,7 @@ class Prepared:
     @property
     def identity(self) -> str:
         """What a run's key holds of its data: the dataset's content and the text encoder's weights."""
-        return f"{self.fingerprint}/{self.encoder_source.fingerprint if self.encoder_source else ''}"
+        return identity(self.fingerprint, self.encoder_source)
 
     @property
     def statistics(self) -> dict[str, dict[str, list[float]]]:
@@ -153,6 +153,20 @@ class Prepared:
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory() if self.pin else tensor
+
+
+def identity(fingerprint: str, encoder: EncoderSource | None) -> str:
+    """Of a dataset by its fingerprint, and of the encoder that reads its text, if one does."""
+    return f"{fingerprint}/{encoder.fingerprint if encoder else ''}"
+
+
+def encoder_of(options: DataConfig) -> EncoderSource | None:
+    """The encoder that reads the text; None where the text comes as the file's features, or is left out.
+
+    Raises UsageError for a name that means none here.
+    """
+    reads = "text" in options.modalities and options.text_mode != "features"
+    return resolve(options.text_encoder) if reads else None
 
 
 def plan(steps: np.ndarray, batch_size: int, generator: np.random.Generator | None) -> list[np.ndarray]:

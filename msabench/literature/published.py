@@ -124,18 +124,19 @@ def results(dataset: str) -> list[PublishedResult]:
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML 1.1 takes 2e-5, which has no dot, for text; nobody who writes it means text."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
+@functools.lru_cache(maxsize=64)  # a study asks for a model's file once per setting
 def parse(text: str, model: str) -> Literature:
     """A literature file's text. Raises UsageError."""
     name = f"{model}.yaml"
     try:
-        content = yaml.load(text, _Loader)
+        content = yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise UsageError(f"{name} is not valid YAML: {error}") from None
     sections = _mapping(content, name, optional=("paper", "presets", "published", "cases", "notes"))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from msabench import metrics
 from msabench.config import PROTOCOL, RunConfig
-from msabench.errors import ModelError, RunTaken, StoreError
+from msabench.errors import ModelError, RunBusy, RunTaken
 from msabench.runs import provenance
 from msabench.runs.lease import UNFINISHED, busy, completed, only_here, take_over
 from msabench.store import checkpoints
@@ -79,9 +79,9 @@ def execute(
     overwrite: train a run again that is done; the old one stays stored, as OVERWRITTEN.
     reproduces: the uuid of a run that this one trains again, under an identity of its own.
 
-    Raises StoreError before training when the results folder cannot be written or another process is at this run
-    (of several that ask one store at once, one trains), and whatever `train` raises, after the run was stored as
-    FAILED. Ctrl-C, SIGTERM and SIGHUP end a run as INTERRUPTED. An epoch's metrics are on disk before the next one
+    Raises StoreError before training when the results folder cannot be written, RunBusy when another process is at
+    this run (of several that ask one store at once, one trains), and whatever `train` raises, after the run was stored
+    as FAILED. Ctrl-C, SIGTERM and SIGHUP end a run as INTERRUPTED. An epoch's metrics are on disk before the next one
     begins.
     """
     code = provenance.model_code(config.model)
@@ -124,7 +124,7 @@ def execute(
         except RunTaken:  # by a process with another results folder, which this lock does not keep out
             newer = [run for run in completed(store, key) if run.uuid not in {old.uuid for old in done}]
             if not newer:
-                raise StoreError(busy(store, key)) from None
+                raise RunBusy(busy(store, key)) from None
             return _skipped(newer[-1])
         if outcome.status == "completed":
             checkpoints.remove(workdir / LAST, results_dir)  # the result is stored, and best.pt is what inference loads

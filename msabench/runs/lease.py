@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from msabench.errors import RunTaken, StoreError
+from msabench.errors import RunBusy, RunTaken, StoreError
 from msabench.store import checkpoints
 from msabench.store.checkpoints import LOCK
 from msabench.store.protocol import SILENT_AFTER, RunRecord, RunStore
@@ -32,8 +32,8 @@ def completed(store: RunStore, key: str) -> list[RunRecord]:
 
 @contextmanager
 def only_here(results_dir: Path, store: RunStore, key: str) -> Iterator[None]:
-    """Holds the run's lock. Raises StoreError when another process does, or the folder is or has a link, or cannot be
-    written."""
+    """Holds the run's lock. Raises RunBusy when another process does, StoreError when the folder is or has a link, or
+    cannot be written."""
     workdir = checkpoints.folder(results_dir, key)
     checkpoints.own(workdir, results_dir)
     try:
@@ -44,7 +44,7 @@ def only_here(results_dir: Path, store: RunStore, key: str) -> Iterator[None]:
         lock = FileLock(workdir / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
-        raise StoreError(busy(store, key)) from None
+        raise RunBusy(busy(store, key)) from None
     except OSError as error:
         raise StoreError(
             f"{workdir} cannot be written ({error.strerror or error}), and checkpoints go there. "
@@ -60,23 +60,23 @@ def take_over(store: RunStore, key: str) -> list[RunRecord]:
     """The runs of this identity, oldest first, those whose process is dead marked as interrupted.
 
     This process holds the lock, but another one may train with another results folder, or on another host: there the
-    record speaks for it. Raises StoreError when it is alive, or takes over at this moment.
+    record speaks for it. Raises RunBusy when it is alive, or takes over at this moment.
     """
     seen = store.find(key=key)
     for run in seen:
-        if run.status == "RUNNING" and _alive(store, run):
-            raise StoreError(busy(store, key))
+        if run.status == "RUNNING" and alive(store, run):
+            raise RunBusy(busy(store, key))
         if run.status in UNFINISHED and run.stopped is None:
             stopped = {"status": "INTERRUPTED", "stop_time": run.heartbeat or run.started}
             try:
                 store.update(run.id, stopped, seen=seen)
             except RunTaken:
-                raise StoreError(busy(store, key)) from None
+                raise RunBusy(busy(store, key)) from None
             return take_over(store, key)
     return seen
 
 
-def _alive(store: RunStore, run: RunRecord) -> bool:
+def alive(store: RunStore, run: RunRecord) -> bool:
     """Whether a run with a fresh heartbeat has a process, other than this one. The heartbeat of a process that was
     killed here stays fresh for a while, so on this host its process is asked for too."""
     process = store.document(run.id)["info"]["msabench"].get("process")

@@ -88,6 +88,13 @@ CASES: list[tuple[str, set[str], set[int]]] = [
     ("import missing --results ?", NO_PATH, {2}),
     ("sync ?", PATHS, {2}),
     ("doctor --repair --results ?", PATHS, {1, 2}),
+    ("study ?", PATHS, {2, 3}),
+    ("study cancel ?", PATHS, {2, 3}),
+    ("study quick --jobs ?", NAMES, {2}),
+    ("study quick --device ?", NAMES, {2}),
+    ("run mean,? mosi", NAMES, {2}),
+    ("run mean mosi,?", NAMES, {2}),
+    ("run mean mosi --jobs ?", NAMES, {2}),
 ]
 NUMBERS = [
     ("run mean mosi --seeds 0-999999999999", 2),

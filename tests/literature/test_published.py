@@ -93,6 +93,12 @@ def test_the_paper_preset_is_table_iii(tables):
         }
 
 
+def test_the_balanced_preset_is_the_papers_but_for_four_weights():
+    paper, balanced = preset("mcer", "paper", "mosi"), preset("mcer", "balanced", "mosi")
+    assert {key for key in balanced if balanced[key] != paper.get(key)} == {"ib_beta", "beta", "gamma", "eta"}
+    assert balanced.keys() - paper.keys() == {"ib_beta"}
+
+
 def test_the_case_study_is_table_vi(tables):
     cases = load("mcer").cases
     assert len(cases) == 2

@@ -1,0 +1,224 @@
+"""`msabench study FILE`: runs what is not done yet of a whole table; `study status`, `study cancel`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msabench.cli.options import add_store, to_path
+from msabench.errors import UsageError
+from msabench.ranges import number
+from msabench.shown import short
+
+if TYPE_CHECKING:
+    from msabench.store.embedded.sqlite import SqliteRunStore
+    from msabench.study.drive import Tally
+    from msabench.study.file import Study
+    from msabench.study.plan import Cell, State
+
+EXAMPLES = """\
+examples:
+  python -m msabench study studies/quick.yaml --jobs 2    the ten models and the floors, in minutes on two cores
+  python -m msabench study table1.yaml --dry-run          the cells, what is done of them, and how long the rest takes
+  python -m msabench study table1.yaml                    the same command again goes on where it was
+  python -m msabench study table1.yaml --only 'model=mcer seed<2'
+  python -m msabench study table1.yaml --retry-failed     those that failed too
+  python -m msabench study status table1.yaml             also while it runs, from another terminal
+  python -m msabench study cancel table1.yaml
+
+What a study file says: docs/studies.md. A cell is one run; what is done is what the store of --results shows done.
+Ctrl-C ends the running cells so that they can go on later; twice: at once. Each cell's log is in RESULTS/logs.
+Exit codes: 0 all is done, 1 cells failed, 130 stopped.
+"""
+MOST_JOBS = 1024
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "study",
+        help="run a whole table: models × datasets × seeds × settings",
+        description="Runs every cell of a study file that the store does not show finished, several at a time.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("words", metavar="FILE", nargs="+", help="a study file, or: status FILE, cancel FILE")
+    command.add_argument("--jobs", metavar="N", default="1", help="cells that run at a time (default 1)")
+    command.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; run nothing")
+    command.add_argument("--only", metavar="CONDITION", nargs="+", default=[], help="as for list runs: 'model=mcer'")
+    command.add_argument("--retry-failed", action="store_true", help="run again what failed before")
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    command.add_argument("--no-amp", action="store_true", help="no mixed precision on CUDA")
+    add_store(command)
+    command.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    *verbs, file = args.words
+    if len(verbs) > 1 or (verbs and verbs[0] not in VERBS):
+        raise UsageError(f"study {short(' '.join(args.words))}: expected one FILE, status FILE or cancel FILE.")
+    from msabench.study.file import read
+
+    try:
+        study = read(to_path(file))
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"study: {error}") from None
+    return VERBS[verbs[0] if verbs else "run"](study, args)
+
+
+@dataclass
+class Laid:
+    """A study laid out: its cells, their states, their estimates."""
+
+    cells: list[Cell]
+    states: dict[str, State]
+    took: dict[str, float]
+
+
+def lay_out(study: Study, args: argparse.Namespace, store: SqliteRunStore) -> Laid:
+    from msabench.study.plan import Planner, only, seconds, states
+
+    options = ["--results", str(args.results.absolute()), "--device", args.device, "--resume", "--no-progress"]
+    planner = Planner(study, [*options, *(["--no-amp"] if args.no_amp else [])])
+    cells = planner.cells()
+    for said in planner.said:
+        print(said)
+    found = states(cells, store)
+    if args.only:
+        cells = only(cells, found, args.only)
+    return Laid(cells, found, seconds(cells, store))
+
+
+def carry_out(study: Study, args: argparse.Namespace) -> int:
+    """Runs the study: also what `run` does with lists of models or datasets."""
+    from msabench.runs.run import resolve_device
+    from msabench.store import open_local
+    from msabench.study import drive, view
+    from msabench.study.engine import Need
+    from msabench.study.local import Local
+    from msabench.study.plan import State, state_of
+
+    jobs = parse_jobs(args.jobs)
+    resolve_device(args.device)
+    place = _place(args)
+    with closing(_reading(args) if args.dry_run else open_local(place)) as store:
+        laid = lay_out(study, args, store)
+        if study.title:
+            print(study.title)
+        about = view.summary(laid.cells, laid.states, laid.took, jobs, retry_failed=args.retry_failed)
+        if args.dry_run:
+            print(view.table(laid.cells, laid.states, laid.took) + "\n\n" + about)
+            return 0
+        if laid.cells and all(cell.fault for cell in laid.cells):
+            raise UsageError("no cell of this study can run.\n  " + "\n  ".join(view.faults(laid.cells)))
+        print("\n".join([*view.faults(laid.cells), about]), flush=True)
+        show = sys.stderr.isatty()
+        done = sum(laid.states[cell.key] == State.DONE for cell in laid.cells)
+        engine = Local(jobs, args.results / "logs", lambda key: state_of(store, store.find(key=key)), args.store)
+        threads = study.threads or max(1, len(_cores()) // jobs)
+        with view.Bars(laid.cells, store, done=done, jobs=jobs, show=show) as bars:
+            tally = drive.drive(
+                laid.cells,
+                laid.states,
+                engine=engine,
+                store=store,
+                need=Need(threads, study.minutes),
+                view=bars,
+                retry_failed=args.retry_failed,
+            )
+        return _conclude(tally, laid, store)
+
+
+def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore) -> int:
+    from msabench.report import make, text
+    from msabench.study.drive import ENDS
+
+    print(", ".join(f"{tally.ended[what]} {what}" for what in ENDS if tally.ended[what]))
+    if tally.stopped:
+        print("stopped. The same command goes on.")
+    elif tally.exit_code:
+        print("The same command goes on with what was lost; --retry-failed runs again what failed.")
+    elif runnable := [cell for cell in laid.cells if not cell.fault]:
+        of = {name: sorted({getattr(cell, name) for cell in runnable}) for name in ("dataset", "model")}
+        report = make.make(store, datasets=of["dataset"], models=of["model"], curves=False)
+        print("\n" + text.render(report, width=None, colour=sys.stdout.isatty()))
+    return tally.exit_code
+
+
+def status(study: Study, args: argparse.Namespace) -> int:
+    """Counts, running cells, failures with their reasons."""
+    from msabench.study import view
+    from msabench.study.plan import State
+
+    with closing(_reading(args)) as store:
+        laid = lay_out(study, args, store)
+        print(view.summary(laid.cells, laid.states, laid.took, parse_jobs(args.jobs), retry_failed=args.retry_failed))
+        for cell in laid.cells:
+            runs = store.find(key=cell.key)
+            if laid.states[cell.key] == State.RUNNING:
+                print(f"  running   {cell}  {view.where(store, runs[-1])}")
+            elif laid.states[cell.key] == State.FAILED:
+                print(f"  failed    {cell}: {short((runs[-1].fail_trace or ('',))[-1].strip(), 200)}")
+        for fault in view.faults(laid.cells):
+            print(f"  {fault}")
+    return 0
+
+
+def cancel(study: Study, args: argparse.Namespace) -> int:
+    """Asks this host's processes at cells of the study to stop; a driver that loses a cell so stops too."""
+    import platform
+
+    from msabench.study.plan import State
+
+    told = 0
+    with closing(_reading(args)) as store:
+        laid = lay_out(study, args, store)
+        for cell in laid.cells:
+            if laid.states[cell.key] != State.RUNNING:
+                continue
+            alive = store.find(key=cell.key, status="RUNNING")[-1:]
+            for run in alive:
+                process = store.document(run.id)["info"]["msabench"].get("process")
+                if run.environment.get("host") != platform.node():
+                    print(f"  {cell}: it runs on {run.environment.get('host')}, and is stopped there")
+                elif process is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGINT)
+                        told += 1
+                        print(f"  {cell}: asked to stop (process {process})")
+    print(f"{told} running cells were asked to stop." if told else "No cell of this study runs here.")
+    return 0
+
+
+VERBS = {"run": carry_out, "status": status, "cancel": cancel}
+
+
+def parse_jobs(text: str) -> int:
+    """Raises UsageError for what is no number from 1."""
+    if not (jobs := number(text, MOST_JOBS)):
+        raise UsageError(f"--jobs {short(text)}: expected a whole number from 1 to {MOST_JOBS:,}.")
+    return jobs
+
+
+def _place(args: argparse.Namespace) -> Path:
+    """Of the local store: with a mongodb:// address too, that is where cells write first, and what decides."""
+    from msabench.store import is_mongo, local_file
+
+    return local_file(Path(args.store) if args.store and not is_mongo(args.store) else args.results)
+
+
+def _reading(args: argparse.Namespace) -> SqliteRunStore:
+    from msabench.store.embedded.sqlite import SqliteRunStore
+
+    return SqliteRunStore(_place(args), read=True)
+
+
+def _cores() -> Sequence[int]:
+    """Those that this process may use."""
+    return list(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)

@@ -1,0 +1,1 @@
+"""A table with one command: its file, its plan, an engine that runs it, the driver. The store is all its state."""
