@@ -6,12 +6,13 @@
 Both train on one file, a simulated twin in MMSA's layout with real lengths, with MMSA's settings for MOSI (here the
 preset `mmsa`), the same text encoder, trained or frozen as MMSA has it, and equally many threads. They take turns, each
 in a process of its own; an epoch is its number of batches times the mean of --batches of them, after one that warms up;
-shown is the fastest of --rounds turns. Memory is a process's peak resident set while it trains; MMSA pads every sample
+shown is the fastest of --rounds turns, with one thread in seconds of the processor, which others on the machine disturb
+less, with more in seconds of the clock. Memory is a process's peak resident set while it trains; MMSA pads every sample
 to the longest of all, so that a few batches show its peak; ours are drawn, and the longest may not be among them.
 
 "at least": operations of our training step on batches without padding, one by one: each takes the time of its products
-at this machine's peak (float32, measured here), or of its bytes at the bandwidth of a cache (measured too), or of the
-emptiest operation, whichever is most. "products" is the first alone. A share is this time over ours.
+at this machine's peak, or of its bytes at the bandwidth of a cache or of memory, or of the emptiest operation, the
+longest of them; all are measured here. "products" is the first alone. A share is this time over ours.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from flops import OTHERS, peak
 from tabulate import tabulate
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from msabench.contract import Batch
 from msabench.data import load
@@ -45,12 +47,13 @@ from msabench.train import kernels
 from msabench.train.loop import Trainer, build_model
 from msabench.train.memory import peak_memory_mib
 
-MODELS = {"tfn": "tfn", "lmf": "lmf", "mfm": "mfm", "mult": "mult", "misa": "misa", "self_mm": "self_mm"} | {
-    "bert_mag": "mag_bert"
-}  # MMSA's names: ours
+SAME = ("tfn", "lmf", "mfm", "mult", "misa", "self_mm")
+MODELS = {name: name for name in SAME} | {"bert_mag": "mag_bert"}  # MMSA's names: ours
 FROZEN = ("tfn", "lmf", "mfm", "mult")  # MMSA reads the text encoder's output for these, and trains it for the others
 CPU = torch.device("cpu")
+CACHE = 2 << 20  # bytes of a core's own cache, on the large side
 aten = torch.ops.aten
+KNOWN: dict[Any, Callable[..., int]] = flop_registry | {op: shape_wrapper(count) for op, count in OTHERS.items()}
 
 
 class Silent:
@@ -68,12 +71,13 @@ class Limited:
         return getattr(self._data, name)
 
     def batches(self, *args: Any, **options: Any) -> Iterator[Batch]:
-        before = time.perf_counter()
+        clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+        before = clock()
         for number, batch in enumerate(self._data.batches(*args, **options)):
             if number == self._limit:
                 return
             yield batch
-            now = time.perf_counter()
+            now = clock()
             self.seconds.append(now - before)
             before = now
 
@@ -93,48 +97,36 @@ class Least(TorchDispatchMode):
 
     GATHERS = (aten.embedding, aten.index, aten.gather, aten.index_select)  # these read what they give, not a table
 
-    def __init__(self, peak: float, bandwidth: float, launch: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.peak, self.bandwidth, self.launch = peak, bandwidth, launch
         self.flops = self.seconds = 0.0
+        self.peak = peak(CPU)[0]
+        self.cached, self.memory = (_bandwidth(numbers) for numbers in (2**16, 2**24))  # 3 x 256 KiB, 3 x 64 MiB
+        one = torch.ones(1)
+        self.launch = _fastest(lambda: one.add_(one), 20000)
+
+    def __str__(self) -> str:
+        rates = f"{self.cached / 1e9:.0f} GB/s in cache and {self.memory / 1e9:.0f} beyond"
+        return f"products {self.peak / 1e9:.0f} GFLOP/s, bytes {rates}, an operation {self.launch * 1e6:.1f} µs"
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        operation = func._overloadpacket
         if func.is_view:
             return out
-        operation, touched = func._overloadpacket, (out, out) if func._overloadpacket in self.GATHERS else (args, out)
-        sizes = [
-            min(t.nbytes, t.untyped_storage().nbytes()) for t in tree_leaves(touched) if isinstance(t, torch.Tensor)
-        ]
-        flops = 0.0
-        if operation in flop_registry:
-            flops = flop_registry[operation](*args, **(kwargs or {}), out_val=out)
-        elif operation in RECURRENT:
-            flops = RECURRENT[operation](*args)
+        flops = KNOWN[operation](*args, **(kwargs or {}), out_val=out) if operation in KNOWN else 0
+        touched = tree_leaves((out, out) if operation in self.GATHERS else (args, out))
+        size = sum(min(t.nbytes, t.untyped_storage().nbytes()) for t in touched if isinstance(t, Tensor))
+        moving = size / (self.cached if size < CACHE else self.memory)
         self.flops += flops
-        self.seconds += max(flops / self.peak, sum(sizes) / self.bandwidth, self.launch)
+        self.seconds += max(flops / self.peak, moving, self.launch)
         return out
 
 
-def _lstm(x: Tensor, w_in: Tensor, w_state: Tensor, *others: Any) -> float:
-    return 2.0 * x.shape[0] * x.shape[1] * (w_in.numel() + w_state.numel())
-
-
-RECURRENT: dict[Any, Callable[..., float]] = {  # torch's counter does not know them
-    aten.mkldnn_rnn_layer: _lstm,
-    aten.mkldnn_rnn_layer_backward: lambda *args: 2 * _lstm(*args),
-}
-
-
-def machine() -> tuple[float, float, float]:
-    """FLOP/s of a float32 product, bytes/s of an addition in cache, seconds of the emptiest operation."""
-    a, b, out, one = (torch.rand(*shape) for shape in ((1024, 1024), (1024, 1024), (1024, 1024), (1,)))
-    cached, into = torch.rand(2**16), torch.empty(2**16)
-    return (
-        2 * 1024**3 / _fastest(lambda: torch.mm(a, b, out=out), 20),
-        3 * cached.nbytes / _fastest(lambda: torch.add(cached, into, out=into), 2000),
-        _fastest(lambda: one.add_(one), 20000),
-    )
+def _bandwidth(numbers: int) -> float:
+    """Bytes/s of an addition of so many."""
+    a, out = torch.rand(numbers), torch.empty(numbers)
+    return 3 * a.nbytes / _fastest(lambda: torch.add(a, out, out=out), max(3, 2**25 // numbers))
 
 
 def _fastest(call: Callable[[], Any], times: int) -> float:
@@ -161,14 +153,14 @@ def ours(name: str, folder: Path, encoder: str, batches: int, bound: bool) -> di
             Trainer(config, timed, model, CPU, amp=False).epoch(3, Silent(), [])  # type: ignore[arg-type]
             spent = timed.seconds[1:]
             return {"s": n * sum(spent) / len(spent), "mib": peak_memory_mib(CPU)}
-        few, least = Unpadded(data, n), Least(*machine())
+        few, least = Unpadded(data, n), Least()
         trainer = Trainer(config, few, model, CPU, amp=False)  # type: ignore[arg-type]
         trainer.optimiser.zero_grad()
         with least:
             trainer.epoch(3, Silent(), [])  # type: ignore[arg-type]
         scale = n / len(few.seconds)
         return {"tflop": scale * least.flops / 1e12, "products": scale * least.flops / least.peak} | {
-            "least": scale * least.seconds
+            "least": scale * least.seconds,
         }
 
 
@@ -220,7 +212,7 @@ def main() -> None:
     if reason := absent(args.runner, args.python):
         raise SystemExit(f"skipped: {reason}")
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
-    rows = []
+    rows, clock = [], "cpu_s_per_epoch" if args.threads == 1 else "s_per_epoch"
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         pickle, out = root / "MOSI" / "Processed" / "unaligned_50.pkl", root / "out.json"
@@ -235,18 +227,13 @@ def main() -> None:
             least = child([*mine, "--bound"], out)  # also encodes frozen text
             turns = [(child(mine, out), child(theirs, out)["mean"]) for _ in range(args.rounds)]
             s, mib = (min(mine[key] for mine, _ in turns) for key in ("s", "mib"))
-            peer_s, peer_mib = (min(peer[key] for _, peer in turns) for key in ("s_per_epoch", "peak_rss_mib"))
+            peer_s, peer_mib = (min(peer[key] for _, peer in turns) for key in (clock, "peak_rss_mib"))
             row = (MODELS[name], "frozen" if name in FROZEN else "trained", s, peer_s, peer_s / s, mib, peer_mib)
             shares = (least["tflop"], 100 * least["products"] / s, least["least"], 100 * least["least"] / s)
             rows.append((*row, peer_mib / mib, *shares))
             print(*rows[-1], file=sys.stderr)
     titles = ("model", "text", "ours s/epoch", "MMSA's", "ratio", "ours MiB", "MMSA's", "ratio", "TFLOP", "products %")
-    peak, bandwidth, launch = machine()
-    print(
-        f"\n{args.encoder}, torch {torch.__version__}, {args.threads} threads; products {peak / 1e9:.0f} GFLOP/s, ",
-        end="",
-    )
-    print(f"bytes in cache {bandwidth / 1e9:.0f} GB/s, an operation {launch * 1e6:.1f} µs")
+    print(f"\n{args.encoder}, torch {torch.__version__}, {args.threads} threads; {Least()}")
     print(tabulate(rows, (*titles, "at least s", "share %"), floatfmt=".2f", tablefmt="github"))
 
 

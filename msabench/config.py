@@ -68,6 +68,7 @@ class DataConfig:
 
     text_encoder: str = "auto"  # "auto", "minilm", a hub name that is on disk, or a local directory
     text_mode: Literal["finetune", "frozen", "features"] = "finetune"
+    precision: Literal["float32", "bfloat16"] = "float32"  # of a fine-tuned text encoder's products, on a CPU
     max_tokens: int = 50  # sub-words with [CLS] and [SEP]; MMSA's files hold 50
     alignment: Literal["auto", "aligned", "unaligned"] = "auto"
     modalities: tuple[str, ...] = ("text", "audio", "visual")  # one left out becomes one zero step
@@ -92,5 +93,7 @@ class RunConfig:
         """
         config = self.to_dict()
         config["data"] = {k: v for k, v in config["data"].items() if k not in ("text_encoder", "alignment")}
+        if self.data.precision == "float32":  # as before there was another
+            del config["data"]["precision"]
         text = json.dumps([PROTOCOL, config, fingerprint, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -48,6 +48,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--max-epochs", metavar="N", help="short for --set max_epochs=N")
     command.add_argument("--text-encoder", metavar="NAME", help="auto, minilm, bert-base-uncased or a directory")
     command.add_argument("--text-mode", choices=("finetune", "frozen", "features"), help="default finetune")
+    command.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="of a fine-tuned text encoder's products on a CPU"
+    )
     command.add_argument("--modalities", metavar="M,M", help="leave modalities out: text,audio")
     add_data_dir(command)
     command.add_argument("--no-sim", action="store_true", help="never fall back to the simulated twin")
@@ -63,7 +66,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     seeds = parse_seeds(args.seeds)
-    short = {name: getattr(args, name) for name in ("max_epochs", "text_encoder", "text_mode", "modalities")}
+    short = {
+        name: getattr(args, name) for name in ("max_epochs", "text_encoder", "text_mode", "precision", "modalities")
+    }
     overrides = args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
 
     if "," in args.model + args.dataset or parse_jobs(args.jobs) > 1:

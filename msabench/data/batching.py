@@ -21,6 +21,7 @@ from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.data.sealed import Sealed
 from msabench.errors import DataError, ModelError, UsageError, closest
 from msabench.ragged import Ragged
+from msabench.text import precision
 from msabench.text.encoders import (
     EncoderSource,
     GivenFeatures,
@@ -220,9 +221,17 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
         )
     widths = {m: train[m].width for m in MODALITIES}
     make_text_encoder: Callable[[], nn.Module] = GivenFeatures
+    half = options.precision == "bfloat16"
     if source is not None and options.text_mode == "finetune":
         widths["text"] = source.width
-        make_text_encoder = partial(TextEncoder, source, train.text.values)
+        make_text_encoder = partial(TextEncoder, source, train.text.values, half=half)
+        if half:
+            precision.check()
+    elif half:
+        raise UsageError(
+            "precision bfloat16 is for a text encoder in training; here it is frozen or left out. "
+            "Leave --precision out, or run with  --text-mode finetune"
+        )
     return Prepared(
         name=dataset.name,
         fingerprint=dataset.fingerprint,
@@ -234,6 +243,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
             "text_encoder": source.name if source else "none",
             "text_mode": options.text_mode,
             "max_tokens": options.max_tokens,
+            **({"precision": options.precision} if half else {}),
             "alignment": options.alignment if options.alignment != "auto" else alignment(splits),
             "modalities": [m for m in MODALITIES if m in options.modalities],
         },

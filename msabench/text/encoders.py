@@ -24,7 +24,7 @@ from msabench.errors import DataError, UsageError
 from msabench.ragged import Ragged
 from msabench.seeds import derive
 from msabench.shown import brief
-from msabench.text import packed
+from msabench.text import packed, precision
 from msabench.text.sources import EncoderSource, fetch, resolve
 
 log = logging.getLogger("msabench")
@@ -96,9 +96,10 @@ class TextEncoder(nn.Module):
     holds changes no real one.
 
     Only embedding rows whose ids are in `seen` (those of the train split) are trained: see `SeenEmbedding`.
+    With `half` its linear layers are trained with products in bfloat16: see msabench.text.precision.
     """
 
-    def __init__(self, source: EncoderSource, seen: np.ndarray) -> None:
+    def __init__(self, source: EncoderSource, seen: np.ndarray, *, half: bool = False) -> None:
         super().__init__()
         # Not a part of this module: most models here read no pooler, and would store and train it for nothing.
         self.model, self.pooler = _load(source)
@@ -110,6 +111,8 @@ class TextEncoder(nn.Module):
         full = self.model.get_input_embeddings()
         self.d_embedding = full.embedding_dim  # what `change` below sees; BERT's h
         self.model.set_input_embeddings(SeenEmbedding(full, seen))
+        if half:
+            precision.halve(self.model)
 
     @property
     def packed(self) -> bool:

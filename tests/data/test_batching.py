@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
 
 from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch
@@ -22,6 +23,7 @@ from msabench.errors import DataError, UsageError
 from msabench.ragged import Ragged
 from msabench.seeds import stream
 from msabench.text.encoders import EncoderSource, GivenFeatures, TextEncoder, tokenise
+from msabench.text.precision import HalfLinear
 
 SIZES = {"train": 45, "valid": 9, "test": 13}
 FEATURES = DataConfig(text_mode="features")
@@ -357,6 +359,24 @@ def test_fine_tuning_feeds_token_ids_to_an_encoder_of_the_train_words(dataset: D
     assert encoder.model.get_input_embeddings().seen.shape[0] == len({"[CLS]", "[SEP]", "good", "bad", "film"})
     batch = epoch(data)[0]
     assert encoder(batch.text).shape == (*batch.text.values.shape, 8)
+
+
+def test_products_in_bfloat16_are_a_setting_and_reach_every_linear_layer(
+    dataset: Dataset, tiny: EncoderSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msabench.text.precision.check", lambda: None)
+    options = DataConfig(text_encoder=str(tiny.path), max_tokens=12, precision="bfloat16")
+    data = prepare(dataset, options, standardise=True)
+    assert data.setting["precision"] == "bfloat16"
+    assert "precision" not in prepare(dataset, replace(options, precision="float32"), standardise=True).setting
+    encoder, text = data.spec.make_text_encoder(), epoch(data)[0].text
+    linear = [module for module in encoder.modules() if isinstance(module, nn.Linear)]
+    assert linear
+    assert {type(module) for module in linear} == {HalfLinear}
+    encoder(text).sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in encoder.parameters())
+    with pytest.raises(UsageError, match="frozen or left out"):
+        prepare(dataset, replace(options, text_mode="frozen"), standardise=True)
 
 
 def test_a_frozen_encoder_feeds_its_features(dataset: Dataset, tiny: EncoderSource) -> None:
