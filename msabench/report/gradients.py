@@ -30,7 +30,10 @@ class Terms:
 
     @property
     def heading(self) -> str:
-        return f"each loss term's gradient norm over {short(self.main)}'s, on the parameters that both reach"
+        return (
+            f"each loss term's gradient norm over {short(self.main)}'s, on the parameters that both reach (of a text "
+            "encoder the last layer); below it the part of the model where it is largest"
+        )
 
     @property
     def findings(self) -> list[str]:
