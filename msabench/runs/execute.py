@@ -8,11 +8,10 @@ import itertools
 import logging
 import os
 import re
-import signal
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from msabench.store import checkpoints
 from msabench.store.checkpoints import BEST, KEPT, LAST, LOCK, OWNER
 from msabench.store.protocol import RunRecord, RunStore
 from msabench.store.recorder import RunRecorder
-from msabench.train.signals import is_a_childs
+from msabench.train import signals
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # sacred 0.8.7 imports pkg_resources, which says it is deprecated
@@ -297,21 +296,12 @@ def _raise_unstored(recorder: RunRecorder) -> None:
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """SIGTERM and SIGHUP act as Ctrl-C does; their default would leave the run RUNNING. In a thread: no change."""
-    process = os.getpid()
 
-    def interrupt(number: int, frame: Any) -> None:
-        if not is_a_childs(number, process):
-            raise KeyboardInterrupt
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
-    watched = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
-    previous = {}
-    with suppress(ValueError):  # not the main thread
-        previous = {number: signal.signal(number, interrupt) for number in watched}
-    try:
+    with signals.handled(signals.TO_STOP, interrupt):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _mark_overwritten(store: RunStore, old: RunRecord, new: int) -> None:

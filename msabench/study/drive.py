@@ -8,13 +8,14 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, get_args
+from typing import Protocol, get_args
 
 from msabench.store.protocol import RunStore
 from msabench.study.engine import Ended, Engine, Need, Outcome
 from msabench.study.plan import Cell, State, state_of
+from msabench.train import signals
 
 BEFORE = "failed before"  # and was not tried again
 ENDS = (*get_args(Ended), State.CANNOT.value, BEFORE)  # what a Tally counts
@@ -104,17 +105,10 @@ def _checked(cell: Cell, outcome: Outcome, store: RunStore) -> Outcome:
 def _stopping(engine: Engine, tally: Tally, view: View) -> Iterator[None]:
     """Signals stop the engine. In a thread: no change."""
 
-    def stop(number: int, frame: Any) -> None:
+    def stop() -> None:
         view.stopping(again=tally.stopped)
         tally.stopped = True
         engine.stop()
 
-    watched = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
-    previous = {}
-    with suppress(ValueError):  # not the main thread
-        previous = {number: signal.signal(number, stop) for number in watched}
-    try:
+    with signals.handled({signal.SIGINT, *signals.TO_STOP}, stop):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -11,7 +11,6 @@ import contextlib
 import io
 import logging
 import math
-import os
 import signal
 import time
 from collections import defaultdict
@@ -30,12 +29,11 @@ from msabench.contract import Batch, Model, Output, State, checked_output, check
 from msabench.data.batching import Prepared
 from msabench.errors import ModelError, MsabenchError
 from msabench.seeds import derive, stream
-from msabench.train import checkpoint, gradients, kernels
+from msabench.train import checkpoint, gradients, kernels, signals
 from msabench.train.memory import peak_memory_mib
 from msabench.train.optim import Schedule, make_optimiser
 from msabench.train.progress import Progress
 from msabench.train.repeatable import repeatable
-from msabench.train.signals import is_a_childs
 
 log = logging.getLogger("msabench")
 
@@ -211,7 +209,7 @@ class Trainer:
         steps_per_epoch = -(-self.batches_per_epoch // config.hparams.accumulate)
         self.schedule = Schedule(self.optimiser, config.hparams, steps_per_epoch)
 
-    def epoch(self, epoch: int, bar: Progress, stop: list[int]) -> dict[str, float]:
+    def epoch(self, epoch: int, bar: Progress, stop: list[None]) -> dict[str, float]:
         """One pass over the train split; the means of all loss parts and logs, weighted by batch size. In epochs 1, 2,
         4, 8, ... also the terms' gradients in the last full batch: see `gradients.shares`."""
         hparams, seed = self.config.hparams, self.config.seed
@@ -303,30 +301,20 @@ def half_precision(device: torch.device) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[None]]:
     """A list that fills when the user or the system asks to stop: the loop then ends after the current batch.
 
     A second Ctrl-C stops at once. Outside the main thread signals cannot be handled, and the list stays empty.
     """
-    received: list[int] = []
-    process = os.getpid()
+    received: list[None] = []
 
-    def note(number: int, frame: Any) -> None:
-        if is_a_childs(number, process):
-            return
+    def note() -> None:
         if received:
             raise KeyboardInterrupt
-        received.append(number)  # nothing else: a handler may strike while a log line is being written
+        received.append(None)  # nothing else: a handler may strike while a log line is being written
 
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGINT,)
-    previous = {}
-    with contextlib.suppress(ValueError):  # not the main thread
-        previous = {number: signal.signal(number, note) for number in watched}
-    try:
+    with signals.handled({signal.SIGINT, *signals.TO_STOP}, note):
         yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _finish(

@@ -1,18 +1,37 @@
-"""Whose a signal is: our handlers are inherited by what a model's code forks."""
+"""Signals that this process handles, and nobody in its place."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+TO_STOP = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
 
 
-def is_a_childs(number: int, process: int) -> bool:
-    """Whether this is not `process`, which installed the handler, but one forked from it, such as a pool's worker.
+@contextmanager
+def handled(numbers: Iterable[int], handler: Callable[[], None]) -> Iterator[None]:
+    """Within it, each of these signals calls `handler`. Outside the main thread: no change.
 
-    It then ends as if nobody had handled the signal: its pool waits for that.
+    Handlers are inherited by what a model's code forks, such as a pool's worker: that ends as if nobody had handled
+    the signal, for its pool waits for it.
     """
-    if os.getpid() == process:
-        return False
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    return True
+    process = os.getpid()
+
+    def handle(number: int, frame: Any) -> None:
+        if os.getpid() != process:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        handler()
+
+    previous = {}
+    with suppress(ValueError):  # not the main thread
+        previous = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
