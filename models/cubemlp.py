@@ -32,7 +32,8 @@ from msabench.config import ScheduleName, TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence
 from msabench.contract.registry import register
 from msabench.errors import UsageError
-from msabench.models.layers import BiGRUs, align_windows, reverse
+from msabench.models.layers import align_windows, reverse
+from msabench.models.recurrent import BiGRUs
 
 EPS = 1e-6  # of every LayerNorm in the official code
 

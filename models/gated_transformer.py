@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msabench.contract import Sequence
-from msabench.models.layers import BiGRUs, masked_mean
+from msabench.models.layers import masked_mean
+from msabench.models.recurrent import BiGRUs
 
 
 class Direction(nn.Module):

@@ -31,7 +31,8 @@ from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
 from msabench.contract.registry import register
 from msabench.errors import UsageError
-from msabench.models.layers import LSTM, Sizes, last_step, masked_mean
+from msabench.models.layers import Sizes, last_step, masked_mean
+from msabench.models.recurrent import LSTM
 
 PER_DIMENSION = 4  # samples that a correlation needs
 

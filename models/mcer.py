@@ -30,11 +30,13 @@ from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
 from msabench.contract.registry import register
 from msabench.errors import UsageError, closest
-from msabench.models.gated_transformer import Discriminators, GatedTransformers
+from msabench.models.cross_modal import CrossModalTask
+from msabench.models.gated_transformer import Discriminators
 from msabench.models.groups import encoder_groups
 from msabench.models.label_generation import LabelMemory, weighted_gaps
-from msabench.models.layers import BiGRUs, Bottleneck, LSTMEncoder, check_fields, reverse
+from msabench.models.layers import Bottleneck, check_fields
 from msabench.models.mutual_information import MutualInformation
+from msabench.models.recurrent import LSTMEncoder
 
 MODALITIES = {"t": "text", "a": "audio", "v": "visual"}
 LOSSES = ("m", "avl", "dc", "mi")
@@ -119,30 +121,6 @@ def readable(chosen: tuple[str, ...], present: list[str]) -> dict[str, list[str]
             f"  Expected: cross_modal of {', '.join(readable(tuple(HEADS), present)) or 'none, cross_modal='}."
         )
     return heads
-
-
-class CrossModalTask(nn.Module):
-    """Eq. 10-18. heads: the pairs that each reads, by name; no other pair is built."""
-
-    def __init__(self, widths: dict[str, int], heads: dict[str, list[str]], config: MCERConfig) -> None:
-        super().__init__()
-        c, d = config, config.d
-        self.heads, self.pairs = heads, [p for p in ("ta", "tv", "av") if any(p in read for read in heads.values())]
-        self.encode = BiGRUs(widths.values(), d)
-        self.project = nn.ModuleDict({m: nn.Linear(2 * d, d) for m in widths})
-        self.transform = GatedTransformers(self.pairs, d, c.heads, c.layers, c.dropout_ffn, c.dropout_attention)
-        self.hidden = nn.ModuleDict({head: nn.Linear(2 * d * len(read), c.d_c) for head, read in heads.items()})
-        self.predict = nn.ModuleDict({head: nn.Linear(c.d_c, 1) for head in heads})
-
-    def forward(self, steps: dict[str, Sequence]) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """S_m by modality -> h_c (B, d_c) and predictions (B,) of the heads, pooled vectors (L, pairs, 2, B, d)."""
-        encoded = {}
-        for (m, s), (ahead, back) in zip(steps.items(), self.encode(list(steps.values())), strict=True):
-            both = torch.cat([ahead, reverse(back, s.lengths)], dim=-1)  # (B, T_m, 2d)
-            encoded[m] = Sequence(self.project[m](both), s.mask)  # M_m: eq. 10
-        pairs, pooled = self.transform(encoded)  # H_ta, H_tv, H_av (B, 2d)
-        h = {c: linear(torch.cat([pairs[p] for p in self.heads[c]], -1)).relu() for c, linear in self.hidden.items()}
-        return list(h.values()), [self.predict[c](h_c).squeeze(-1) for c, h_c in h.items()], pooled  # eq. 17, 18
 
 
 @register("mcer", MCERConfig)

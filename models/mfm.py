@@ -25,7 +25,8 @@ from torch.nn import functional as F
 from msabench.config import TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequence, State
 from msabench.contract.registry import register
-from msabench.models.layers import LSTMEncoder, Rates, Sizes, align_windows, last_step, run_cell
+from msabench.models.layers import Rates, Sizes, align_windows, last_step
+from msabench.models.recurrent import LSTMEncoder, run_cell
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from torch.nn import functional as F
 from msabench.config import TrainConfig
 from msabench.contract import Batch, DataSpec, Model, Output, Sequence, State
 from msabench.contract.registry import register
-from msabench.models.layers import BiLSTM, masked_mean
+from msabench.models.layers import masked_mean
+from msabench.models.recurrent import BiLSTM
 
 ORDER = ("text", "visual", "audio")  # of the six vectors that are fused, as in the official code
 

@@ -30,7 +30,7 @@ from msabench.config import ScheduleName, TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequence
 from msabench.contract.registry import register
 from msabench.errors import UsageError
-from msabench.models.layers import last_step
+from msabench.models.layers import in_parts, last_step
 
 # Attention dropout keeps a layer's weights for the gradient on a CPU. From this many per head they are computed again
 # instead, which halves the 4 GB that 16 samples of 500 visual steps take.
@@ -183,14 +183,17 @@ class MulT(Model):
         self.out = nn.Linear(6 * d, 1)
 
     def forward(self, batch: Batch) -> Output:
-        x = {m: self.convolve(m, batch[m]) for m in MODALITIES}  # (B, T'_m, d)
+        (h,) = in_parts(self.read, {m: self.convolve(m, batch[m]) for m in MODALITIES})
+        h = h + self.residual(self.drop_hidden(self.hidden(h).relu()))
+        return Output(self.out(h).squeeze(-1))
+
+    def read(self, x: dict[str, Sequence]) -> list[Tensor]:
+        """Each modality (B, T_m, d) with what it reads in the others, at its last step: (B, 6d)."""
         ends = []
         for m in MODALITIES:
             read = [self.cross[f"{m}_from_{o}"](x[m], x[o]) for o in MODALITIES if o != m]
             ends.append(self.memory[m](Sequence(torch.cat(read, dim=-1), x[m].mask)))  # (B, 2d)
-        h = torch.cat(ends, dim=-1)  # (B, 6d)
-        h = h + self.residual(self.drop_hidden(self.hidden(h).relu()))
-        return Output(self.out(h).squeeze(-1))
+        return [torch.cat(ends, dim=-1)]
 
     def convolve(self, m: str, x: Sequence) -> Sequence:
         """(B, T, d_m) -> (B, T - k + 1, d), where n real steps leave n - k + 1, at least one."""

@@ -30,7 +30,8 @@ from msabench.contract.registry import register
 from msabench.errors import UsageError
 from msabench.models.groups import encoder_groups
 from msabench.models.label_generation import LabelMemory, weighted_gaps
-from msabench.models.layers import LSTMEncoder, check_fields
+from msabench.models.layers import check_fields
+from msabench.models.recurrent import LSTMEncoder
 
 
 @dataclass(frozen=True)

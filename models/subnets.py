@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msabench.contract import Batch, Sequence
-from msabench.models.layers import LSTMEncoder, Rates, Sizes, masked_mean
+from msabench.models.layers import Rates, Sizes, masked_mean
+from msabench.models.recurrent import LSTMEncoder
 
 
 class Subnets(nn.Module):

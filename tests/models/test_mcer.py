@@ -12,6 +12,7 @@ from msabench.checks import checks, synthetic
 from msabench.contract import Batch, Output, State
 from msabench.contract.registry import Entry, get
 from msabench.errors import UsageError
+from msabench.models import cross_modal
 from msabench.models.mcer import MCER, MCERConfig
 from msabench.models.mutual_information import whiten
 from msabench.train.optim import make_optimiser
@@ -66,7 +67,13 @@ def test_evaluation_runs_the_multimodal_path_only() -> None:
     model(synthetic.samples(3))
 
 
-def test_a_cross_modal_head_reads_the_two_pairs_of_its_modality() -> None:
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are not cut into parts: a hook sees all rows at once."""
+    monkeypatch.setattr(cross_modal, "in_parts", lambda run, x: run(x))
+
+
+def test_a_cross_modal_head_reads_the_two_pairs_of_its_modality(whole: None) -> None:
     """h_p: t_av = [H_ta; H_tv], a_tv = [H_ta; H_av], v_ta = [H_tv; H_av]; eq. 17, 18."""
     model, batch = build(), synthetic.samples(4)
     pairs: dict[str, Tensor] = {}
@@ -79,7 +86,7 @@ def test_a_cross_modal_head_reads_the_two_pairs_of_its_modality() -> None:
         assert_close(output.extra["predictions"][:, 3 + i], model.cross.predict[head](h).squeeze(-1))
 
 
-def test_the_sequence_encoder_sees_the_whole_sequence_at_step_0() -> None:
+def test_the_sequence_encoder_sees_the_whole_sequence_at_step_0(whole: None) -> None:
     model, batch = build(), synthetic.samples(4, shortest=3)
     values = batch.audio.values.clone().requires_grad_()
     changed = synthetic.replace(batch, {"audio": dataclasses.replace(batch.audio, values=values)})

@@ -22,7 +22,7 @@ from msabench.contract import State, registry
 from msabench.contract.collate import pad
 from msabench.contract.registry import Entry
 from msabench.data.resident import Table
-from msabench.models import layers, mfm
+from msabench.models import cross_modal, mfm, mult, recurrent
 from msabench.ragged import Ragged
 from msabench.text import packed
 from msabench.text.encoders import TextEncoder
@@ -68,8 +68,10 @@ def trains(entry: Entry) -> bool:
 
 @pytest.mark.parametrize("entry", filter(trains, registry.entries().values()), ids=lambda entry: entry.name)
 def test_a_step_of_no_model_makes_the_host_wait(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers.GRUScan, "apply", layers.one_gru)  # this and the next two as on CUDA
-    monkeypatch.setattr(layers, "by_length", lambda run, x: run(x.values)[0])
+    monkeypatch.setattr(recurrent.GRUScan, "apply", recurrent.one_gru)  # this and the next four as on CUDA
+    monkeypatch.setattr(recurrent, "by_length", lambda run, x: run(x.values)[0])
+    monkeypatch.setattr(cross_modal, "in_parts", lambda run, x: run(x))
+    monkeypatch.setattr(mult, "in_parts", lambda run, x: run(x))
     monkeypatch.setattr(mfm, "states_by_steps", mfm.states_by_gates)
     model = rehearsal.build(entry).train()
     optimiser = make_optimiser(model)
