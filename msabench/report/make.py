@@ -109,7 +109,7 @@ def _older_code(record: RunRecord, store: RunStore) -> str:
 
 def _current(record: RunRecord, store: RunStore) -> RunRecord:
     """A run that was scored by other definitions of the metrics, scored again by these from its stored predictions."""
-    if record.status != "COMPLETED" or not record.result or record.scoring == metrics.version():
+    if record.status != "COMPLETED" or not (record.result or {}).get("test") or record.scoring == metrics.version():
         return record
     try:
         _, pred, true = map(list, zip(*predictions.read(store, record.id, "test"), strict=True))
@@ -124,7 +124,7 @@ def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) ->
     """The records with the convention's test metrics, from the stored predictions. Raises UsageError for CH-SIMS."""
     rescored = []
     for record in records:
-        if record.status == "COMPLETED" and record.result:
+        if record.status == "COMPLETED" and (record.result or {}).get("test"):
             if metric_protocol(record) != "mosi":
                 raise UsageError(
                     f"--metric-convention {convention} is for MOSI and MOSEI; run {record.id} is of {record.dataset}.\n"

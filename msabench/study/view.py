@@ -60,8 +60,9 @@ class Bars:
         if outcome.error:
             return "\n    " + printable(outcome.error).replace("\n", "\n    ") + f"\n    log: {outcome.log}"
         run = next(iter(self._store.find(key=cell.key, status="COMPLETED")), None)
-        test = (run.result or {}).get("test", {}) if run else {}
-        return f"  test MAE {test['mae']:.3f}" if "mae" in test else ""
+        split = "valid" if run and run.validation_only else "test"
+        scores = (run.result or {}).get(split, {}) if run else {}
+        return f"  {split} MAE {scores['mae']:.3f}" if "mae" in scores else ""
 
     def _say(self, text: str) -> None:
         tqdm.write(text)
