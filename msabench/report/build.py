@@ -278,7 +278,7 @@ def _params(record: RunRecord) -> dict[str, Any]:
 
 
 def _search(record: RunRecord) -> tuple[str, set[str]]:
-    """How a search chose a run's settings, and which: beside these, a row tells what is not usual. ("", ∅): none did."""
+    """How a search chose a run's settings, and which: a row tells the others that are not usual. ("", ∅): none did."""
     if not (said := record.config.get("chosen")):
         return "", set()
     try:

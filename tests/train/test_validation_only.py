@@ -62,7 +62,7 @@ def test_the_test_split_is_never_looked_at(model: str, untouchable: Prepared, tm
 
 
 def test_its_training_is_the_full_runs_to_the_digit_under_a_key_of_its_own(tiny: Prepared, tmp_path: Path) -> None:
-    store, only = run(tiny, tmp_path, "tfn", validation_only=True)
+    _, only = run(tiny, tmp_path, "tfn", validation_only=True)
     _, full = run(tiny, tmp_path, "tfn", validation_only=False)
     assert only.result["valid"] == full.result["valid"]
     assert full.result["test"]
