@@ -99,13 +99,14 @@ def fault(entry: Entry, name: str, found: Range) -> str:
     return ""
 
 
-def heads(name: str) -> set[str]:
-    """The fields of a model's configuration that a range is of.
+def clash(name: str, other: str) -> bool:
+    """Whether two ranges set the same.
 
-    >>> sorted(heads("d, heads")), heads("hidden.text")
-    (['d', 'heads'], {'hidden'})
+    >>> clash("d, heads", "heads"), clash("hidden", "hidden.text"), clash("hidden.audio", "hidden.text")
+    (True, True, False)
     """
-    return {part.partition(".")[0] for part in name.split(", ")}
+    pairs = [(f"{a}.", f"{b}.") for a in name.split(", ") for b in other.split(", ")]
+    return any(a.startswith(b) or b.startswith(a) for a, b in pairs)
 
 
 def digest(ranges: Mapping[str, Range]) -> str:

@@ -48,6 +48,11 @@ class Bars:
             of = f"{self._before + len(self._ended)}/{len(self._cells)}"
             self._say(f"{MARKS.get(outcome.state, '✗')} {of}  {cell}: {outcome.state}{self._score(cell, outcome)}")
 
+    def planned(self, cells: Sequence[Cell]) -> None:
+        self._cells |= {cell.key: cell for cell in cells if not cell.fault}
+        self._bar.total = len(self._cells)
+        self._bar.refresh()
+
     def stopping(self, again: bool) -> None:
         """From a signal handler: what is written must wait for the thread."""
         self._note = (
