@@ -52,6 +52,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("words", metavar="FILE", nargs="+", help="a study file, or: status FILE, cancel FILE")
     command.add_argument("--jobs", metavar="N", default="1", help="cells that run at a time (default 1)")
     command.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; run nothing")
+    command.add_argument("--no-timing", action="store_true", help="with --dry-run: time no batch of what never ran")
     command.add_argument("--only", metavar="CONDITION", nargs="+", default=[], help="as for list runs: 'model=mcer'")
     command.add_argument("--retry-failed", action="store_true", help="run again what failed before")
     command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
@@ -129,7 +130,8 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
         about = view.summary(laid.cells, laid.states, laid.took, jobs, retry_failed=args.retry_failed)
         outlook = laid.planner.outlook(laid.states, store)
         if args.dry_run:
-            print("\n".join([view.table(laid.cells, laid.states, laid.took), "", about, *outlook]))
+            timed = [] if args.no_timing else _timed(laid, args, study.threads or 1)
+            print("\n".join([view.table(laid.cells, laid.states, laid.took), "", about, *timed, *outlook]))
             return 0
         if laid.cells and all(cell.fault for cell in laid.cells):
             raise UsageError("no cell of this study can run.\n  " + "\n  ".join(view.faults(laid.cells)))
@@ -150,6 +152,22 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
                 then=partial(follow, laid, store, args.only),
             )
         return _conclude(tally, laid, store)
+
+
+def _timed(laid: Laid, args: argparse.Namespace, threads: int) -> list[str]:
+    """What stored runs do not tell of, from a few batches, with as many threads as a cell has."""
+    import torch
+
+    from msabench.runs.run import resolve_device
+    from msabench.study import timing
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        device = resolve_device(args.device)
+        return timing.told(laid.cells, laid.states, laid.took, laid.planner.content, device, amp=not args.no_amp)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore) -> int:

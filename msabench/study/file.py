@@ -35,7 +35,7 @@ from msabench.contract import configure, registry
 from msabench.data import find
 from msabench.errors import UsageError, closest
 from msabench.files import check_file, expand
-from msabench.literature import published, ranges
+from msabench.literature import published
 from msabench.literature.published import Loader
 from msabench.ranges import parse_seeds
 from msabench.shown import brief
@@ -152,7 +152,7 @@ class Study(BaseModel):
                 yield ("search", "space", model), f"{model!r} is none of this study's models.{known}"
                 continue
             for name, value in said.items():
-                if wrong := _no_range(model, name, value):
+                if wrong := search.fault(model, name, value):
                     yield ("search", "space", model, name), f"{name}: {wrong}"
         for model in self.names:
             if any(not search.ranges(model, point.settings) for point in self.points(model)):
@@ -232,17 +232,6 @@ def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{key}.{inner}", v) for inner, v in _flat(value))
         else:
             yield key, value
-
-
-def _no_range(model: str, name: str, value: Any) -> str:
-    if value is None:  # not drawn
-        stated = published.load(model).search
-        known = stated.ranges if stated else {}
-        return "" if any(ranges.clash(name, n) for n in known) else f"it is not drawn anyway.{closest(name, known)}"
-    try:
-        return ranges.fault(registry.get(model), name, ranges.parse(value))
-    except UsageError as error:
-        return str(error)
 
 
 def _told(error: Any) -> str:

@@ -97,7 +97,7 @@ class Planner:
         """options: words that each cell's `run` gets beside what decides its key, such as --device cpu."""
         self.study, self.options = study, tuple(options)
         self.said: list[str] = []  # by the data: such as that a twin stands in
-        self._content = functools.cache(self._load)
+        self.content = functools.cache(self._load)
         self._encoder = functools.cache(encoder_of)
         self._code = functools.cache(provenance.model_code)
         self._fault = functools.cache(self._refusal)
@@ -138,7 +138,7 @@ class Planner:
         try:
             config = self._config(model, dataset, preset, settings)
             config = replace(config, seed=seed, validation_only=draw, chosen=chosen)
-            content, encoder = self._content(dataset, config.data.alignment), self._encoder(config.data)
+            content, encoder = self.content(dataset, config.data.alignment), self._encoder(config.data)
         except (UsageError, DataError) as error:
             return replace(cell, fault=str(error))
         config = replace(config, dataset=content.name)
@@ -156,7 +156,7 @@ class Planner:
 
     def _refusal(self, model: str, dataset: str, options: DataConfig) -> str:
         """Why the model does not take data in this form, which its constructor says; "" where it does."""
-        entry, content = registry.get(model), self._content(dataset, options.alignment)
+        entry, content = registry.get(model), self.content(dataset, options.alignment)
         try:
             entry.model(entry.config(), outline(content, options, self._encoder(options)))
         except UsageError as error:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from msabench.errors import UsageError
+from msabench.contract import registry
+from msabench.errors import UsageError, closest
 from msabench.literature import published, ranges
 from msabench.literature.ranges import Choice, Range
 from msabench.ranges import LARGEST_SEED, parse_seeds
@@ -51,6 +52,17 @@ class Search(BaseModel):
             if said is not None:
                 found[name] = ranges.parse(said)
         return {name: found[name] for name in sorted(found) if not any(ranges.clash(name, f) for f in fixed)}
+
+    def fault(self, model: str, name: str, said: Any) -> str:
+        """Why `space` cannot say this of a model's setting, in a sentence; "" where it can."""
+        if said is None:  # not drawn
+            stated = published.load(model).search
+            known = stated.ranges if stated else {}
+            return "" if any(ranges.clash(name, n) for n in known) else f"it is not drawn anyway.{closest(name, known)}"
+        try:
+            return ranges.fault(registry.get(model), name, ranges.parse(said))
+        except UsageError as error:
+            return str(error)
 
 
 def draws(space: Mapping[str, Range], trials: int, seed: int) -> list[dict[str, Any]]:
