@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from run_stores import run_document
 
-from msabench.__main__ import parser
+from msabench.__main__ import main, parser
 from msabench.contract import configure
 from msabench.errors import UsageError
 from msabench.literature import ranges
@@ -250,3 +251,39 @@ def test_a_search_without_one_draw_that_ended_well_has_failed(data_dir: Path, st
     cells = plan.cells()
     tally = drive(cells, states(cells, store), engine=Engine(store, {}), store=store, need=Need(), view=Silent())
     assert (tally.ended[DRAW_FAILED], tally.exit_code) == (4, 1)
+
+
+# ---- the command
+
+
+def test_a_draw_that_is_tried_again_may_yet_win_so_that_winners_wait_for_it(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "search.yaml").write_text(
+        f"models: ridge_audio\ndatasets: mosi\nmodalities: [[audio]]\ndata_dir: '{data_dir}'\n"
+        "search: {trials: 4, seeds: 10-11, space: {ridge_audio: {lr: {log: [1e-4, 1e-1]}}}}\n"
+    )
+    (tmp_path / "results").mkdir()
+    store = SqliteRunStore(tmp_path / "results" / "runs.db")
+    for cell, mae in zip(laid(data_dir).cells(), (None, 0.8, 0.7, 0.9), strict=True):
+        store_run(store, cell, mae)
+    words = ["study", str(tmp_path / "search.yaml"), "--results", str(tmp_path / "results"), "--dry-run", "--no-timing"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "6 cells: 3 done, 1 failed, 2 waiting" in out
+    assert len(re.findall("ridge_audio +mosi +1[01] +search: best of 4 +waiting", out)) == 2
+    assert "3 of 4 draws done, 1 failed; the best is draw 3, validation MAE 0.700" in out
+    assert main([*words, "--retry-failed"]) == 0
+    assert "4 cells: 3 done, 1 failed" in capsys.readouterr().out
+
+
+def test_runs_that_were_not_tested_are_listed_as_such(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").mkdir()
+    store = SqliteRunStore(tmp_path / "results" / "runs.db")
+    store_run(store, laid(data_dir).cells()[0], 0.8)
+    assert main(["list", "runs", "validation_only=true", "--results", str(tmp_path / "results")]) == 0
+    assert re.search(r"COMPLETED +ridge_audio \(not tested\) .* – ", capsys.readouterr().out)
+    assert main(["show", "1", "--results", str(tmp_path / "results")]) == 0
+    assert "validation_only" in capsys.readouterr().out
