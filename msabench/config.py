@@ -75,6 +75,24 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """How a random search came to a run's settings: by validation MAE, from runs that were never tested."""
+
+    rank: int  # 1: the best draw
+    trials: int  # draws, those that failed among them
+    seed: int  # of the draws
+    space: str  # the ranges drawn from, as 8 hex digits
+    names: tuple[str, ...]  # the settings that were drawn
+
+    def __str__(self) -> str:
+        """
+        >>> print(Chosen(1, 50, 0, "", ()), Chosen(2, 50, 0, "", ()), sep=", ")
+        search: best of 50, search: number 2 of 50
+        """
+        return f"search: {'best' if self.rank == 1 else f'number {self.rank}'} of {self.trials}"
+
+
+@dataclass(frozen=True)
 class RunConfig:
     model: str
     dataset: str
@@ -82,9 +100,13 @@ class RunConfig:
     seed: int
     hparams: TrainConfig
     data: DataConfig = field(default_factory=DataConfig)
+    validation_only: bool = False  # the test split is neither predicted nor scored, nor are its labels opened
+    chosen: Chosen | None = None  # None: by nobody but who typed them
 
     def to_dict(self) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(self)))
+        """Without the last two where they say nothing, as before they were there."""
+        content = json.loads(json.dumps(asdict(self)))
+        return {k: v for k, v in content.items() if k not in ("validation_only", "chosen") or v}
 
     def key(self, fingerprint: str, code: str) -> str:
         """The run's identity: 16 hex digits of config, data (Prepared.identity), the model's code and PROTOCOL.

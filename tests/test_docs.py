@@ -54,6 +54,9 @@ def test_the_page_on_studies_runs_command_by_command(
         "4 cells: 4 waiting. 4 to run, 2 at a time",
         "24 cells: 24 waiting. 24 to run, 1 at a time",
         "6 cells: 6 waiting. 6 to run, 1 at a time",
+        "3 cells: 3 waiting. 3 to run, 1 at a time",
+        "3 cells: 3 waiting. 3 to run, 2 at a time",
+        "5 cells: 5 done",
     ]
 
 

@@ -118,7 +118,7 @@ def _row(run: RunRecord) -> dict[str, str]:
     return {
         "run": str(run.id),
         "status": run.status,
-        "model": short(run.model, WIDEST) + (" (again)" if run.reproduces else ""),
+        "model": short(run.model, WIDEST) + _kind(run),
         "dataset": short(run.dataset, WIDEST),
         "seed": str(run.seed),
         "test MAE": "–" if mae is None else f"{mae:.4f}",
@@ -127,6 +127,13 @@ def _row(run: RunRecord) -> dict[str, str]:
         "duration": duration(run),
         "protocol": str(run.protocol or "older"),
     }
+
+
+def _kind(run: RunRecord) -> str:
+    """What tells a run from those that stand in tables."""
+    if run.reproduces:
+        return " (again)"
+    return " (not tested)" if run.validation_only else ""
 
 
 def _plain(value: Any) -> Any:

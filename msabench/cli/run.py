@@ -52,6 +52,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--precision", choices=("float32", "bfloat16"), help="of a fine-tuned text encoder's products on a CPU"
     )
     command.add_argument("--modalities", metavar="M,M", help="leave modalities out: text,audio")
+    command.add_argument("--validation-only", action="store_true", help="no test prediction or metric: for a search")
+    command.add_argument("--chosen", metavar="JSON", help="how a search chose the settings, as a study says it")
     add_data_dir(command)
     command.add_argument("--no-sim", action="store_true", help="never fall back to the simulated twin")
     add_store(command)
@@ -77,6 +79,11 @@ def run(args: argparse.Namespace) -> int:
     from msabench.runs import run as runner
 
     log_to_stdout()
+    chosen = None
+    if args.chosen is not None:
+        from msabench.contract import configure
+
+        chosen = configure.chosen(args.chosen)
     try:
         outcomes = runner.run(
             args.model,
@@ -85,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
             model_path=args.model_path,
             preset=args.preset,
             overrides=overrides,
+            validation_only=args.validation_only,
+            chosen=chosen,
             data_dir=args.data_dir,
             allow_sim=not args.no_sim,
             store_url=args.store,
@@ -108,8 +117,10 @@ def run(args: argparse.Namespace) -> int:
 
 def run_several(args: argparse.Namespace, seeds: list[int], overrides: list[str]) -> int:
     """As a study of these models, datasets and seeds."""
-    if args.overwrite:
-        raise UsageError("--overwrite takes one MODEL, one DATASET and no --jobs: give them one after the other.")
+    for option in ("overwrite", "validation_only", "chosen"):
+        if getattr(args, option):
+            name = f"--{option.replace('_', '-')}"
+            raise UsageError(f"{name} takes one MODEL, one DATASET and no --jobs: give them one after the other.")
     from msabench.contract import configure
     from msabench.study import file
 
@@ -129,13 +140,15 @@ def run_several(args: argparse.Namespace, seeds: list[int], overrides: list[str]
 
 
 def summary(outcomes: Mapping[int, Outcome]) -> str:
-    """The seeds' test metrics, one line each, then mean ± standard deviation."""
+    """The seeds' test metrics (validation metrics where that is all there is), one line each, then mean ± standard
+    deviation."""
     import numpy as np
     from tabulate import tabulate
 
     from msabench.metrics import METRICS
 
-    tests = [o.result["test"] for o in outcomes.values()]
+    split = "test" if all(o.result["test"] for o in outcomes.values()) else "valid"
+    tests = [o.result[split] for o in outcomes.values()]
     names = [name for name in METRICS if all(name in test for test in tests)]
     values = np.array([[test[name] for name in names] for test in tests])  # (seeds, metrics)
     rows = [
@@ -147,9 +160,10 @@ def summary(outcomes: Mapping[int, Outcome]) -> str:
         cells = [f"{METRICS[n].show(mean)} ± {METRICS[n].show(std)}" for n, mean, std in spread]
         rows.append(["mean ± std", f"n = {len(outcomes)}", *cells])
     headers = ["", "", *(METRICS[name].label for name in names)]
-    return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + (
-        "\n\nThe table of all runs: python -m msabench report"
-    )
+    told = "The table of all runs: python -m msabench report"
+    if split == "valid":
+        told = "These are validation metrics: the runs were not tested, and stand in no table."
+    return tabulate(rows, headers=headers, disable_numparse=True, stralign="right") + f"\n\n{told}"
 
 
 def _shown(value: float, digits: int) -> str:

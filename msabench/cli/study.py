@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.study.drive import Tally
     from msabench.study.file import Study
-    from msabench.study.plan import Cell, State
+    from msabench.study.plan import Cell, Planner, State
 
 EXAMPLES = """\
 examples:
@@ -51,6 +52,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("words", metavar="FILE", nargs="+", help="a study file, or: status FILE, cancel FILE")
     command.add_argument("--jobs", metavar="N", default="1", help="cells that run at a time (default 1)")
     command.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; run nothing")
+    command.add_argument("--no-timing", action="store_true", help="with --dry-run: time no batch of what never ran")
     command.add_argument("--only", metavar="CONDITION", nargs="+", default=[], help="as for list runs: 'model=mcer'")
     command.add_argument("--retry-failed", action="store_true", help="run again what failed before")
     command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
@@ -79,20 +81,34 @@ class Laid:
     cells: list[Cell]
     states: dict[str, State]
     took: dict[str, float]
+    planner: Planner
 
 
 def lay_out(study: Study, args: argparse.Namespace, store: SqliteRunStore) -> Laid:
-    from msabench.study.plan import Planner, only, seconds, states
+    from msabench.study import search
+    from msabench.study.plan import State, only, seconds, states
 
     options = ["--results", str(args.results.absolute()), "--device", args.device, "--resume", "--no-progress"]
-    planner = Planner(study, [*options, *(["--no-amp"] if args.no_amp else [])])
+    planner = search.planner(study, [*options, *(["--no-amp"] if args.no_amp else [])])
     cells = planner.cells()
     for said in planner.said:
         print(said)
     found = states(cells, store)
+    if not (args.retry_failed and State.FAILED in found.values()):  # a draw that failed may yet win
+        cells = [*cells, *(won := planner.winners(found, store))]
+        found |= states(won, store)
     if args.only:
         cells = only(cells, found, args.only)
-    return Laid(cells, found, seconds(cells, store))
+    return Laid(cells, found, seconds(cells, store), planner)
+
+
+def follow(laid: Laid, store: SqliteRunStore, conditions: Sequence[str]) -> list[Cell]:
+    """The cells that what has ended since makes known."""
+    from msabench.study.plan import only, states
+
+    found = laid.planner.winners(states(laid.planner.cells(), store), store)
+    new = [cell for cell in found if cell.key not in laid.states]
+    return only(new, states(new, store), conditions) if new and conditions else new
 
 
 def carry_out(study: Study, args: argparse.Namespace) -> int:
@@ -112,12 +128,14 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
         if study.title:
             print(study.title)
         about = view.summary(laid.cells, laid.states, laid.took, jobs, retry_failed=args.retry_failed)
+        outlook = laid.planner.outlook(laid.states, store)
         if args.dry_run:
-            print(view.table(laid.cells, laid.states, laid.took) + "\n\n" + about)
+            timed = [] if args.no_timing else _timed(laid, args, study.threads or 1)
+            print("\n".join([view.table(laid.cells, laid.states, laid.took), "", about, *timed, *outlook]))
             return 0
         if laid.cells and all(cell.fault for cell in laid.cells):
             raise UsageError("no cell of this study can run.\n  " + "\n  ".join(view.faults(laid.cells)))
-        print("\n".join([*view.faults(laid.cells), about]), flush=True)
+        print("\n".join([*view.faults(laid.cells), about, *outlook]), flush=True)
         show = sys.stderr.isatty()
         done = sum(laid.states[cell.key] == State.DONE for cell in laid.cells)
         engine = Local(jobs, args.results / "logs", lambda key: state_of(store, store.find(key=key)), args.store)
@@ -131,8 +149,25 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
                 need=Need(threads, study.minutes),
                 view=bars,
                 retry_failed=args.retry_failed,
+                then=partial(follow, laid, store, args.only),
             )
         return _conclude(tally, laid, store)
+
+
+def _timed(laid: Laid, args: argparse.Namespace, threads: int) -> list[str]:
+    """What stored runs do not tell of, from a few batches, with as many threads as a cell has."""
+    import torch
+
+    from msabench.runs.run import resolve_device
+    from msabench.study import timing
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        device = resolve_device(args.device)
+        return timing.told(laid.cells, laid.states, laid.took, laid.planner.content, device, amp=not args.no_amp)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore) -> int:
@@ -165,8 +200,8 @@ def status(study: Study, args: argparse.Namespace) -> int:
                 print(f"  running   {cell}  {view.where(store, runs[-1])}")
             elif laid.states[cell.key] == State.FAILED:
                 print(f"  failed    {cell}: {short((runs[-1].fail_trace or ('',))[-1].strip(), 200)}")
-        for fault in view.faults(laid.cells):
-            print(f"  {fault}")
+        for line in [*view.faults(laid.cells), *laid.planner.outlook(laid.states, store)]:
+            print(f"  {line}")
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from msabench.config import DataConfig, RunConfig
+from msabench.config import Chosen, DataConfig, RunConfig
 from msabench.contract import registry
 from msabench.contract.registry import Entry
 from msabench.errors import UsageError, closest
@@ -71,7 +71,19 @@ def from_dict(stored: Mapping[str, Any]) -> RunConfig:
         **{name: stored[name] for name in ("model", "dataset", "preset", "seed")},
         hparams=validate(config, hparams, config()),
         data=validate(DataConfig, stored["data"], DataConfig()),
+        validation_only=bool(stored.get("validation_only")),
+        chosen=chosen(stored["chosen"]) if stored.get("chosen") else None,
     )
+
+
+def chosen(said: str | Mapping[str, Any]) -> Chosen:
+    """From its JSON, or from what that holds. Raises UsageError for anything else."""
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(Chosen).validate_json(said) if isinstance(said, str) else _adapter(Chosen).validate_python(said)
+    except ValidationError as error:
+        raise UsageError(f"how a search chose the settings: {error.errors()[0]['msg']}, got {said!r}.") from None
 
 
 def validate(config: type, values: Mapping[str, Any], defaults: Any) -> Any:

@@ -18,7 +18,7 @@ from msabench.config import DataConfig, TrainConfig
 from msabench.contract import DataSpec, registry
 from msabench.contract.registry import Entry
 from msabench.errors import UsageError
-from msabench.literature import published
+from msabench.literature import published, ranges
 from msabench.literature.published import Literature, PublishedResult
 from msabench.metrics import METRICS
 from msabench.text.sources import EncoderSource, resolve, weight_files
@@ -127,6 +127,9 @@ def describe(name: str) -> Iterator[str]:
         yield from ("", f"preset {preset_name}", *_wrapped(preset.source))
         for dataset, values in preset.values.items():
             yield from _wrapped(f"{dataset}: " + ", ".join(f"{key}={value}" for key, value in values.items()))
+    if literature.search:
+        yield from ("", "what a random search draws from", *_wrapped(literature.search.source))
+        yield from (line for told in ranges.told(literature.search) for line in _wrapped(told))
     results = [r for dataset in DATASETS for r in published.results(dataset) if r.model == name]
     if results:
         names = [metric for metric in METRICS if any(metric in result.metrics for result in results)]

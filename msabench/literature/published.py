@@ -4,6 +4,7 @@ A file has the sections below, all optional; anything else is a UsageError that 
 
     paper:     {key, title, authors, venue, doi}
     presets:   {NAME: {source, DATASET: {field of the model's config: value, ...}, ...}, ...}
+    search:    {source, ranges: {setting: as in literature/ranges.py, ...}}
     published: [{dataset, source, METRIC: value, ..., model, variant: {field: value}, footnote}, ...]
     cases:     [{dataset, text, visual, audio, label, s_labels, c_labels, source}, ...]
     notes:     [what a reader should know, ...]
@@ -22,6 +23,8 @@ from typing import Any
 import yaml
 
 from msabench.errors import UsageError, closest
+from msabench.literature import ranges
+from msabench.literature.ranges import Space
 from msabench.metrics import METRICS
 
 
@@ -61,6 +64,7 @@ class Literature:
     model: str
     paper: dict[str, str] = field(default_factory=dict)
     presets: dict[str, Preset] = field(default_factory=dict)
+    search: Space | None = None  # None: no source states what may be drawn from
     published: tuple[PublishedResult, ...] = ()
     cases: tuple[Case, ...] = ()
     notes: tuple[str, ...] = ()
@@ -139,7 +143,7 @@ def parse(text: str, model: str) -> Literature:
         content = yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise UsageError(f"{name} is not valid YAML: {error}") from None
-    sections = _mapping(content, name, optional=("paper", "presets", "published", "cases", "notes"))
+    sections = _mapping(content, name, optional=("paper", "presets", "search", "published", "cases", "notes"))
     paper = _mapping(sections.get("paper", {}), f"{name}: paper", optional=("key", "title", "authors", "venue", "doi"))
     presets = _mapping(sections.get("presets", {}), f"{name}: presets", any_key=True)
     rows, cases, notes = (_list(sections.get(key, []), f"{name}: {key}") for key in ("published", "cases", "notes"))
@@ -147,6 +151,7 @@ def parse(text: str, model: str) -> Literature:
         model,
         paper={key: str(value) for key, value in paper.items()},
         presets={key: _preset(value, f"{name}: presets.{key}") for key, value in presets.items()},
+        search=_search(sections["search"], f"{name}: search") if "search" in sections else None,
         published=tuple(_result(row, model, f"{name}: published[{i}]") for i, row in enumerate(rows)),
         cases=tuple(_case(row, f"{name}: cases[{i}]") for i, row in enumerate(cases)),
         notes=tuple(map(str, notes)),
@@ -160,6 +165,17 @@ def _preset(value: Any, where: str) -> Preset:
         str(content["source"]),
         {key: _mapping(values, f"{where}.{key}", any_key=True) for key, values in datasets.items()},
     )
+
+
+def _search(value: Any, where: str) -> Space:
+    content = _mapping(value, where, needed=("source", "ranges"))
+    found = {}
+    for key, said in _mapping(content["ranges"], f"{where}.ranges", any_key=True).items():
+        try:
+            found[str(key)] = ranges.parse(said)
+        except UsageError as error:
+            raise UsageError(f"{where}.ranges.{key}: {error}") from None
+    return Space(str(content["source"]), found)
 
 
 def _result(row: Any, model: str, where: str) -> PublishedResult:

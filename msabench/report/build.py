@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msabench.contract import configure
 from msabench.data.find import card
+from msabench.errors import UsageError
 from msabench.literature.published import usual_preset
 from msabench.report.columns import Column, columns_of, metric_protocol
 from msabench.report.gradients import Curves, terms
@@ -82,9 +84,15 @@ def _ids(records: Sequence[RunRecord]) -> str:
 
 
 def _tally(records: Iterable[RunRecord]) -> str:
-    """ "2 failed, 1 interrupted" """
-    words = Counter("without a result" if r.status == "COMPLETED" else r.status.lower() for r in records)
+    """ "2 failed, 50 for validation only" """
+    words = Counter(map(_why_not, records))
     return ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+
+
+def _why_not(record: RunRecord) -> str:
+    if record.status != "COMPLETED":
+        return record.status.lower()
+    return "for validation only" if record.validation_only else "without a result"
 
 
 # ---- which runs share a table
@@ -222,7 +230,8 @@ def _measured(
 ) -> list[Row]:
     rows: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)  # by settings, then by what else decides digits
     for record in counted:
-        settings = json.dumps([*_named([record]), _params(record)], sort_keys=True, default=str)
+        about = [*_named([record]), _params(record), record.config.get("chosen")]
+        settings = json.dumps(about, sort_keys=True, default=str)
         rows[settings, f"{record.protocol} {code(record)}"].append(record)
     usual = _usual(rows.values())
     for model, name in usual:
@@ -253,10 +262,11 @@ def _version(runs: Sequence[RunRecord], code: Callable[[RunRecord], str]) -> str
 
 def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, str], dict[str, Any]]:
     """Per model and preset the parameters that most seeds ran with, at a tie the first that were run."""
-    found: dict[tuple[str, str], tuple[tuple[int, int], dict[str, Any]]] = {}
+    found: dict[tuple[str, str], tuple[tuple[bool, int, int], dict[str, Any]]] = {}
     for runs in rows:
         name = _named(runs)
-        weight = len({run.seed for run in runs}), -min(run.id for run in runs)
+        typed = not runs[0].config.get("chosen")  # what a search has found is nobody's usual setting
+        weight = typed, len({run.seed for run in runs}), -min(run.id for run in runs)
         if name not in found or weight > found[name][0]:
             found[name] = weight, _params(runs[0])
     return {name: params for name, (_, params) in found.items()}
@@ -265,6 +275,17 @@ def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, str], dict[st
 def _params(record: RunRecord) -> dict[str, Any]:
     """What tells two configurations of one model apart inside one table, nested fields as "a.b"."""
     return flat(record.config.get("hparams", {}))
+
+
+def _search(record: RunRecord) -> tuple[str, set[str]]:
+    """How a search chose a run's settings, and which: a row tells the others that are not usual. ("", ∅): none did."""
+    if not (said := record.config.get("chosen")):
+        return "", set()
+    try:
+        chosen = configure.chosen(said)
+    except UsageError:  # stored by another program, or a later msabench
+        return "search: of a kind unknown here", set()
+    return str(chosen), set(chosen.names)
 
 
 def _plain(value: Any) -> str:
@@ -286,7 +307,9 @@ def _row(
     first, params = runs[0], _params(runs[0])
     model, preset = _named(runs)
     told = [] if preset == usual_preset(model) else [preset]
-    for key in sorted(params.keys() | usual.keys()):
+    search, drawn = _search(first)
+    told += [search] if search else []
+    for key in sorted((params.keys() | usual.keys()) - drawn):
         if (value := params.get(key, "absent")) != usual.get(key, "absent"):
             shown = json.dumps(value, default=str) if isinstance(value, list) else _plain(value)
             told.append(f"{key}={shown}".replace('"', ""))

@@ -109,7 +109,8 @@ def _older_code(record: RunRecord, store: RunStore) -> str:
 
 def _current(record: RunRecord, store: RunStore) -> RunRecord:
     """A run that was scored by other definitions of the metrics, scored again by these from its stored predictions."""
-    if record.status != "COMPLETED" or not record.result or record.scoring == metrics.version():
+    result = record.result
+    if record.status != "COMPLETED" or not result or not result.get("test") or record.scoring == metrics.version():
         return record
     try:
         _, pred, true = map(list, zip(*predictions.read(store, record.id, "test"), strict=True))
@@ -117,14 +118,14 @@ def _current(record: RunRecord, store: RunStore) -> RunRecord:
     except (StoreError, metrics.MetricError) as error:
         note = f"scored by another version of the metrics, and cannot be scored again: {error}"
         return replace(record, notes=(*record.notes, note))
-    return replace(record, result={**record.result, "test": test})
+    return replace(record, result={**result, "test": test})
 
 
 def _rescored(records: Iterable[RunRecord], store: RunStore, convention: str) -> list[RunRecord]:
     """The records with the convention's test metrics, from the stored predictions. Raises UsageError for CH-SIMS."""
     rescored = []
     for record in records:
-        if record.status == "COMPLETED" and record.result:
+        if record.status == "COMPLETED" and record.result and record.result.get("test"):
             if metric_protocol(record) != "mosi":
                 raise UsageError(
                     f"--metric-convention {convention} is for MOSI and MOSEI; run {record.id} is of {record.dataset}.\n"

@@ -89,7 +89,7 @@ def reproduce(
             f"run {run_id} is {original.status.lower()}: only a finished run has digits to compare.  "
             "(python -m msabench list runs status=completed)"
         )
-    stored = {split: _predictions(origin, run_id, split) for split in SPLITS}
+    stored = {split: _predictions(origin, run_id, split) for split in SPLITS if result.get(split)}
     config = configure.from_dict(original.config)
     if text_encoder is not None:
         config = replace(config, data=replace(config.data, text_encoder=text_encoder))
@@ -131,7 +131,7 @@ def reproduce(
             *_new_settings(original.config, run.config),
         ],
         compared=" and ".join(
-            f"{len(result[split])} metrics and {len(stored[split])} predictions on {split}" for split in SPLITS
+            f"{len(result[split])} metrics and {len(stored[split])} predictions on {split}" for split in stored
         ),
     )
     _note(store, found)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from msabench.config import RunConfig
+from msabench.config import Chosen, RunConfig
 from msabench.contract import registry
 from msabench.data import load
 from msabench.data.batching import Prepared, alignment, prepare
@@ -44,6 +44,8 @@ def run(
     model_path: Path | None = None,
     preset: str | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
+    validation_only: bool = False,
+    chosen: Chosen | None = None,
     data_dir: Path | None = None,
     allow_sim: bool = True,
     store_url: str | None = None,
@@ -59,7 +61,8 @@ def run(
     A seed whose training fails does not end the seeds after it; SeedsFailed is raised when all have had their turn,
     or what a single seed's training raises.
 
-    model_path: the file that registers `model`, where that is none of msabench.models.
+    model_path: the file that registers `model`, where that is none of msabench.models. validation_only, chosen: as in
+    RunConfig.
     """
     target = resolve_device(device)
     config, data = ready(
@@ -83,7 +86,7 @@ def run(
             log.info("%s on %s, seed %d, %s", model, data.name, seed, target)
             try:
                 outcomes[seed] = outcome = execute(
-                    replace(config, seed=seed),
+                    replace(config, seed=seed, validation_only=validation_only, chosen=chosen),
                     data,
                     store=store,
                     results_dir=results_dir,

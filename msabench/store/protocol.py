@@ -41,6 +41,11 @@ class RunRecord:
     reproduces: str | None = None  # the uuid of the run that this one trained again: it counts in no table
 
     @property
+    def validation_only(self) -> bool:
+        """Whether it was never to be tested: it counts in no table."""
+        return bool(self.config.get("validation_only"))
+
+    @property
     def all_notes(self) -> tuple[str, ...]:
         """Its notes, and whether more training might have changed its numbers.
 

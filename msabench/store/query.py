@@ -154,7 +154,9 @@ def _parts(run: RunRecord) -> Iterator[Mapping[str, Any]]:
 
 
 def _comparable(value: Any) -> float | str:
-    """A number as one, whatever its notation; anything else as lower-case text."""
+    """A number as one, whatever its notation; anything else as lower-case text, True and False too."""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, (list, tuple)):
         return ",".join(str(item) for item in value).lower()
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, get_args
@@ -15,10 +15,12 @@ from typing import Protocol, get_args
 from msabench.store.protocol import RunStore
 from msabench.study.engine import Ended, Engine, Need, Outcome
 from msabench.study.plan import Cell, State, state_of
+from msabench.study.plan import states as states_in
 from msabench.train import signals
 
 BEFORE = "failed before"  # and was not tried again
-ENDS = (*get_args(Ended), State.CANNOT.value, BEFORE)  # what a Tally counts
+DRAW_FAILED = "failed draws"  # of a random search: a setting that diverges is an answer too
+ENDS = (*get_args(Ended), State.CANNOT.value, BEFORE, DRAW_FAILED)  # what a Tally counts
 
 
 @dataclass
@@ -32,13 +34,17 @@ class Tally:
     def exit_code(self) -> int:
         if self.stopped:
             return 130
-        return int(any(self.ended[name] for name in ("failed", "lost", "timeout", BEFORE)))
+        fruitless = self.ended[DRAW_FAILED] and not (self.ended["ran"] or self.ended[State.DONE])
+        return int(any(self.ended[name] for name in ("failed", "lost", "timeout", BEFORE)) or bool(fruitless))
 
 
 class View(Protocol):
     """Hears what happens, to show it."""
 
     def ended(self, cell: Cell, outcome: Outcome) -> None: ...
+
+    def planned(self, cells: Sequence[Cell]) -> None:
+        """There are more cells than there were."""
 
     def stopping(self, again: bool) -> None:
         """The user has asked to stop, for the first time or again. Called from a signal handler."""
@@ -53,35 +59,56 @@ def drive(
     need: Need,
     view: View,
     retry_failed: bool = False,
+    then: Callable[[], Sequence[Cell]] = lambda: (),
 ) -> Tally:
     """Runs the cells that are not done; those that failed before, only with `retry_failed`.
 
     A cell whose process was killed gets one more turn when all others have had theirs: the machine was short of memory,
     or somebody made a mistake. Ctrl-C, SIGTERM and SIGHUP end the pass so that it can go on later; twice: at once.
+
+    then: asked when all have ended for the cells that follow from what came out.
     """
     tally = Tally()
-    todo = waiting(cells, states, retry_failed=retry_failed)
-    tally.ended[State.DONE] = sum(states[cell.key] == State.DONE for cell in cells)
-    tally.ended[State.CANNOT] = sum(states[cell.key] == State.CANNOT for cell in cells)
-    tally.ended[BEFORE] = 0 if retry_failed else sum(states[cell.key] == State.FAILED for cell in cells)
     with _stopping(engine, tally, view):
-        for last in (False, True):
-            by_key, again = {cell.key: cell for cell in todo}, []
-            for outcome in engine.submit(todo, need):
-                cell = by_key.pop(outcome.key)
-                outcome = _checked(cell, outcome, store)
-                if outcome.state == "lost" and not last and not tally.stopped:
-                    again.append(cell)
-                else:
-                    tally.ended[outcome.state] += 1
-                view.ended(cell, outcome)
-                if outcome.state == "interrupted" and not tally.stopped:  # by somebody else: `study cancel`
-                    tally.stopped = True
-                    engine.stop()
-            todo = again
-            if not todo or tally.stopped:
-                break
+        _pass(cells, states, tally, engine, store, need, view, retry_failed)
+        if not tally.stopped and (more := then()):
+            view.planned(more)
+            _pass(more, states_in(more, store), tally, engine, store, need, view, retry_failed)
     return tally
+
+
+def _pass(
+    cells: Sequence[Cell],
+    states: Mapping[str, State],
+    tally: Tally,
+    engine: Engine,
+    store: RunStore,
+    need: Need,
+    view: View,
+    retry_failed: bool,
+) -> None:
+    todo = waiting(cells, states, retry_failed=retry_failed)
+    for cell in cells:
+        if states[cell.key] in (State.DONE, State.CANNOT):
+            tally.ended[states[cell.key]] += 1
+        elif states[cell.key] == State.FAILED and not retry_failed:
+            tally.ended[DRAW_FAILED if cell.draw else BEFORE] += 1
+    for last in (False, True):
+        by_key, again = {cell.key: cell for cell in todo}, []
+        for outcome in engine.submit(todo, need):
+            cell = by_key.pop(outcome.key)
+            outcome = _checked(cell, outcome, store)
+            if outcome.state == "lost" and not last and not tally.stopped:
+                again.append(cell)
+            else:
+                tally.ended[DRAW_FAILED if cell.draw and outcome.state == "failed" else outcome.state] += 1
+            view.ended(cell, outcome)
+            if outcome.state == "interrupted" and not tally.stopped:  # by somebody else: `study cancel`
+                tally.stopped = True
+                engine.stop()
+        todo = again
+        if not todo or tally.stopped:
+            break
 
 
 def waiting(cells: Sequence[Cell], states: Mapping[str, State], *, retry_failed: bool) -> list[Cell]:

@@ -11,6 +11,7 @@
     per_model:    {mcer: {lr_bert: 3e-5}}                settings of one
     grid:         {lr: [1e-3, 1e-4], batch_size: [16]}   each value with each of the others
     variants:     {full: {}, without mi: {without: [mi]}}
+    search:       {trials: 50, seeds: 10-14}             settings drawn at random, by validation alone: see space.py
     data_dir, model_path                                 as run's; from the study file's folder
     allow_sim:    whether a twin may stand in            (true)
     threads:      of each cell                           (the cores, divided by --jobs)
@@ -38,8 +39,9 @@ from msabench.literature import published
 from msabench.literature.published import Loader
 from msabench.ranges import parse_seeds
 from msabench.shown import brief
+from msabench.study.lines import Place, line_of, repeated
+from msabench.study.space import Search
 
-Place = tuple[str | int, ...]  # keys and numbers of items, from the file's top down
 Settings = dict[str, Any]
 ALL = "all"  # in the place of models' names
 SHIPPED = Path(__file__).resolve().parents[1]
@@ -69,6 +71,7 @@ class Study(BaseModel):
     per_model: dict[str, Settings] = {}
     grid: dict[str, list[Any]] = {}
     variants: dict[str, Settings] = {}
+    search: Search | None = None
     data_dir: str | None = None
     allow_sim: bool = True
     model_path: str | None = None
@@ -135,6 +138,29 @@ class Study(BaseModel):
         for key, values in self.grid.items():
             if not values:
                 yield ("grid", key), f"{key!r} has no value: no cell is left"
+        if self.search:
+            yield from self._search_faults(self.search)
+
+    def _search_faults(self, search: Search) -> Iterator[tuple[Place, str]]:
+        if twice := sorted(set(search.seeds) & set(self.seeds)):
+            yield ("search", "seeds"), f"seed {twice[0]} is the draws' too: winners are trained with seeds of their own"
+        if search.winners > search.trials:
+            yield ("search", "winners"), f"{search.winners} winners of {search.trials} trials"
+        for model, said in search.space.items():
+            if model not in self.names:
+                known = closest(model, self.names)
+                yield ("search", "space", model), f"{model!r} is none of this study's models.{known}"
+                continue
+            for name, value in said.items():
+                if wrong := search.fault(model, name, value):
+                    yield ("search", "space", model, name), f"{name}: {wrong}"
+        for model in self.names:
+            if any(not search.ranges(model, point.settings) for point in self.points(model)):
+                yield (
+                    ("search",),
+                    f"nothing is left to draw for {model}: its literature states no ranges, or this file sets all of "
+                    f"them. Give some:  search: {{space: {{{model}: {{lr: {{log: [1e-4, 1e-2]}}}}}}}}",
+                )
 
     def _unknown(self, place: Place, part: Mapping[str, Any], models: Sequence[str]) -> Iterator[tuple[Place, str]]:
         known = set().union(*(configure.settings(registry.get(model)) for model in models))
@@ -159,7 +185,7 @@ def read(path: Path) -> Study:
         raise UsageError(f"{path}, line {line}: that is not YAML: {error.problem}.") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise UsageError(f"{path} is no text in UTF-8. Expected: YAML, as in studies/quick.yaml.") from None
-    if (twice := _repeated(tree)) is not None:
+    if (twice := repeated(tree)) is not None:
         raise UsageError(f"{path}, line {twice.start_mark.line + 1}: {twice.value!r} stands here a second time.")
     try:
         study = Study.model_validate(content if isinstance(content, dict) else {})
@@ -208,42 +234,13 @@ def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def line_of(tree: yaml.Node | None, place: Sequence[str | int]) -> int:
-    """The line, from 1, on which the deepest part of `place` that is there begins. Parts that are none of the file
-    (pydantic names which of several types it tried) are passed over."""
-    line = 1
-    for part in place:
-        if isinstance(tree, yaml.MappingNode):
-            found = [(key, value) for key, value in tree.value if key.value == str(part)]
-            if found:
-                line, tree = found[0][0].start_mark.line + 1, found[0][1]
-        elif isinstance(tree, yaml.SequenceNode) and isinstance(part, int) and part < len(tree.value):
-            tree = tree.value[part]
-            line = tree.start_mark.line + 1
-    return line
-
-
-def _repeated(tree: yaml.Node | None) -> yaml.Node | None:
-    """A key that a mapping has twice: YAML's reader would take the last and say nothing."""
-    if isinstance(tree, yaml.MappingNode):
-        seen = set()
-        for key, value in tree.value:
-            if key.value in seen:
-                return key
-            seen.add(key.value)
-            if (inner := _repeated(value)) is not None:
-                return inner
-    elif isinstance(tree, yaml.SequenceNode):
-        return next((found for item in tree.value if (found := _repeated(item)) is not None), None)
-    return None
-
-
 def _told(error: Any) -> str:
-    known = [field.alias or name for name, field in Study.model_fields.items()]
+    of = Search if error["loc"][:1] == ("search",) and len(error["loc"]) > 1 else Study
+    known = [field.alias or name for name, field in of.model_fields.items()]
     name = str(error["loc"][-1]) if error["loc"] else ""
     if error["type"] == "extra_forbidden":
         return f"unknown key {name!r}.{closest(name, known)}  It takes: {', '.join(known)}."
     if error["type"] == "missing":
-        return f"there is no {name!r}, which a study needs."
+        return f"there is no {name!r}, which a {of.__name__.lower()} needs."
     where = ".".join(str(part) for part in error["loc"] if str(part) in known or isinstance(part, int))
     return f"{where}: {error['msg'].removeprefix('Value error, ')}, got {brief(error['input'])}."

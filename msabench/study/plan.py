@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from msabench.config import DataConfig, RunConfig
+from msabench.config import Chosen, DataConfig, RunConfig
 from msabench.contract import MODALITIES, DataSpec, registry
 from msabench.data import load
 from msabench.data.batching import encoder_of, identity
@@ -62,6 +63,7 @@ class Cell:
     text: str  # the encoder's name and the mode, as runs store them: runs of like cost share it
     command: tuple[str, ...]  # what follows `python -m msabench`
     fault: str = ""  # why it cannot run
+    draw: bool = False  # one of a random search's: trained for validation only
 
     def __str__(self) -> str:
         return f"{self.model} {self.dataset} seed {self.seed}" + (f" · {self.named}" if self.named else "")
@@ -75,6 +77,19 @@ class Cell:
         return RunRecord(0, "", self.key, status, self.model, self.dataset, self.seed, config, setting, None)
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a cell is of, but for its seed."""
+
+    model: str
+    dataset: str  # as the study file names it
+    preset: str | None
+    point: Point
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.model, self.dataset, self.preset, self.point.label)))
+
+
 class Planner:
     """Makes cells. What many of them share, it works out once: data, encoders, code, whether a model takes the data."""
 
@@ -82,7 +97,7 @@ class Planner:
         """options: words that each cell's `run` gets beside what decides its key, such as --device cpu."""
         self.study, self.options = study, tuple(options)
         self.said: list[str] = []  # by the data: such as that a twin stands in
-        self._content = functools.cache(self._load)
+        self.content = functools.cache(self._load)
         self._encoder = functools.cache(encoder_of)
         self._code = functools.cache(provenance.model_code)
         self._fault = functools.cache(self._refusal)
@@ -90,18 +105,23 @@ class Planner:
 
     def cells(self) -> list[Cell]:
         """In the file's order, a run's seeds together; a run that two variants come to stands once."""
-        study = self.study
-        named: list[str | None] = [*study.presets]
-        parts = itertools.product(study.datasets, study.names, named or [None])
-        found = [
-            self._cell(model, dataset, preset, seed, point)
-            for dataset, model, preset in parts
-            for point in study.points(model)
-            for seed in study.seeds
-        ]
-        return list({cell.key: cell for cell in reversed(found)}.values())[::-1]
+        return once(self.cell(place, seed) for place in self.places() for seed in self.study.seeds)
 
-    def _cell(self, model: str, dataset: str, preset: str | None, seed: int, point: Point) -> Cell:
+    def winners(self, states: Mapping[str, State], store: RunStore) -> list[Cell]:
+        """The cells that are known only when others are done: of a search, those of its best draws."""
+        return []
+
+    def outlook(self, states: Mapping[str, State], store: RunStore) -> list[str]:
+        """How far that is, in sentences."""
+        return []
+
+    def places(self) -> Iterator[Place]:
+        named: list[str | None] = [*self.study.presets]
+        for dataset, model, preset in itertools.product(self.study.datasets, self.study.names, named or [None]):
+            yield from (Place(model, dataset, preset, point) for point in self.study.points(model))
+
+    def cell(self, place: Place, seed: int, *, draw: bool = False, chosen: Chosen | None = None) -> Cell:
+        model, dataset, preset, point = place.model, place.dataset, place.preset, place.point
         settings = tuple(f"{key}={value}" for key, value in point.settings.items())
         words = ["run", model, dataset, "--seeds", str(seed), *(["--preset", preset] if preset else [])]
         for setting in settings:
@@ -109,13 +129,16 @@ class Planner:
         for option in ("data_dir", "model_path"):
             if (value := getattr(self.study, option)) is not None:
                 words += [f"--{option.replace('_', '-')}", value]
+        words += ["--validation-only"] if draw else []
+        words += ["--chosen", json.dumps(asdict(chosen))] if chosen else []
         words += [*([] if self.study.allow_sim else ["--no-sim"]), *self.options]
         name = " ".join((model, dataset, str(preset), str(seed), *settings))
         named = " ".join(filter(None, [preset, point.label]))
-        cell = Cell(name, model, dataset, seed, point.variant, named, None, "", tuple(words))
+        cell = Cell(name, model, dataset, seed, point.variant, named, None, "", tuple(words), draw=draw)
         try:
-            config = replace(self._config(model, dataset, preset, settings), seed=seed)
-            content, encoder = self._content(dataset, config.data.alignment), self._encoder(config.data)
+            config = self._config(model, dataset, preset, settings)
+            config = replace(config, seed=seed, validation_only=draw, chosen=chosen)
+            content, encoder = self.content(dataset, config.data.alignment), self._encoder(config.data)
         except (UsageError, DataError) as error:
             return replace(cell, fault=str(error))
         config = replace(config, dataset=content.name)
@@ -133,7 +156,7 @@ class Planner:
 
     def _refusal(self, model: str, dataset: str, options: DataConfig) -> str:
         """Why the model does not take data in this form, which its constructor says; "" where it does."""
-        entry, content = registry.get(model), self._content(dataset, options.alignment)
+        entry, content = registry.get(model), self.content(dataset, options.alignment)
         try:
             entry.model(entry.config(), outline(content, options, self._encoder(options)))
         except UsageError as error:
@@ -141,6 +164,14 @@ class Planner:
         except Exception:  # whatever else its code raises is stored when it runs, with all that led there
             return ""
         return ""
+
+
+def once(cells: Iterable[Cell]) -> list[Cell]:
+    """Each run's first cell."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        found.setdefault(cell.key, cell)
+    return list(found.values())
 
 
 def outline(content: Dataset, options: DataConfig, encoder: EncoderSource | None) -> DataSpec:

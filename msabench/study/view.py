@@ -48,6 +48,11 @@ class Bars:
             of = f"{self._before + len(self._ended)}/{len(self._cells)}"
             self._say(f"{MARKS.get(outcome.state, '✗')} {of}  {cell}: {outcome.state}{self._score(cell, outcome)}")
 
+    def planned(self, cells: Sequence[Cell]) -> None:
+        self._cells |= {cell.key: cell for cell in cells if not cell.fault}
+        self._bar.total = len(self._cells)
+        self._bar.refresh()
+
     def stopping(self, again: bool) -> None:
         """From a signal handler: what is written must wait for the thread."""
         self._note = (
@@ -60,8 +65,9 @@ class Bars:
         if outcome.error:
             return "\n    " + printable(outcome.error).replace("\n", "\n    ") + f"\n    log: {outcome.log}"
         run = next(iter(self._store.find(key=cell.key, status="COMPLETED")), None)
-        test = (run.result or {}).get("test", {}) if run else {}
-        return f"  test MAE {test['mae']:.3f}" if "mae" in test else ""
+        split = "valid" if run and run.validation_only else "test"
+        scores = (run.result or {}).get(split, {}) if run else {}
+        return f"  {split} MAE {scores['mae']:.3f}" if "mae" in scores else ""
 
     def _say(self, text: str) -> None:
         tqdm.write(text)

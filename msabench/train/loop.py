@@ -2,7 +2,7 @@
 
 A run is a function of (config, data): every epoch reseeds its random streams from the root seed, so that a run
 resumed at an epoch's start continues to the same digits. The test split is read once, after training, and its labels
-are opened when the model has had its last say.
+are opened when the model has had its last say; in a run for validation only, never.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    test: dict[str, float]
+    test: dict[str, float]  # {} where the run was for validation only
     valid: dict[str, float]
     best_epoch: int
     epochs: int
@@ -111,10 +111,11 @@ def _train(
     started = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    splits = ("valid",) if config.validation_only else ("valid", "test")
     model = build_model(config, data).to(device)
     if model.fit(data.for_fit()):
         checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": 0})
-        return _finish(model, data, device, Best(epoch=0), epochs=0, stopped="closed form", started=started)
+        return _finish(model, data, device, splits, Best(epoch=0), epochs=0, stopped="closed form", started=started)
 
     data = data.on(device)
     trainer = Trainer(config, data, model, device, amp)
@@ -160,7 +161,7 @@ def _train(
                 return Result({}, {}, best.epoch, epoch, "interrupted", seconds=seconds)
     stopped = "patience" if epoch - best.epoch >= hparams.patience else "max_epochs"
     model.load_state_dict(checkpoint.load(workdir / "best.pt", device)["model"])
-    return _finish(model, data, device, best, epochs=epoch, stopped=stopped, started=started - before)
+    return _finish(model, data, device, splits, best, epochs=epoch, stopped=stopped, started=started - before)
 
 
 def build_model(config: RunConfig, data: Prepared) -> Model:
@@ -318,15 +319,25 @@ def stop_signals() -> Iterator[list[None]]:
 
 
 def _finish(
-    model: Model, data: Prepared, device: torch.device, best: Best, *, epochs: int, stopped: str, started: float
+    model: Model,
+    data: Prepared,
+    device: torch.device,
+    splits: tuple[str, ...],
+    best: Best,
+    *,
+    epochs: int,
+    stopped: str,
+    started: float,
 ) -> Result:
-    """Evaluates the chosen weights on validation and, for the first and only time, on test."""
-    made = {split: predict(model, data, split, device) for split in ("valid", "test")}
+    """Evaluates the chosen weights on validation and, where `splits` has it, for the first and only time on test."""
+    made = {split: predict(model, data, split, device) for split in splits}
     notes = _notes(model.notes(best.epoch))
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     # No code of the model's runs from here on: only now are the test split's labels opened.
+    scores = {split: evaluate(prediction, data, split) for split, prediction in made.items()}
     return Result(
-        **{split: evaluate(prediction, data, split) for split, prediction in made.items()},
+        test=scores.get("test", {}),
+        valid=scores["valid"],
         best_epoch=best.epoch,
         epochs=epochs,
         stopped=stopped,

@@ -282,3 +282,34 @@ def test_a_floor_s_older_runs_say_paper_for_default_and_are_told_apart_by_their_
     labels = [row.label for row in table.rows]
     assert len(set(labels)) == 2
     assert all("code" in label for label in labels)
+
+
+def test_a_run_for_validation_only_stands_in_no_table_and_is_counted_by_its_name(run):
+    draw = run(seed=7)
+    draw.config["validation_only"] = True
+    draw.result["test"] = {}
+    table = only_table([run(), draw])
+    assert [r.label for r in table.rows] == ["mcer"]
+    assert fact(table, "Not counted") == "1 for validation only"
+
+
+def test_a_winner_of_a_search_says_of_how_many_and_not_what_was_drawn(run):
+    def won(trials: int, seed: int, **hparams):
+        record = run(seed=seed, lr=3e-4, **hparams)
+        record.config["chosen"] = {"rank": 1, "trials": trials, "seed": 0, "space": "c0ffee00", "names": ["lr"]}
+        return record
+
+    records = [*(won(50, seed) for seed in range(3)), won(500, 0), won(50, 0, patience=3), run(lr=3e-4), run(lr=2e-4)]
+    assert {r.label for r in only_table(records).rows} == {
+        "mcer (search: best of 50)",
+        "mcer (search: best of 500)",
+        "mcer (search: best of 50, patience=3)",
+        "mcer",
+        "mcer (lr=0.0002)",
+    }
+
+
+def test_how_a_later_program_chose_is_told_and_no_reason_for_an_error(run):
+    record = run()
+    record.config["chosen"] = {"by": "gut feeling"}
+    assert [r.label for r in only_table([record]).rows] == ["mcer (search: of a kind unknown here)"]

@@ -196,7 +196,10 @@ def test_a_dry_run_shows_cells_states_and_reasons_and_makes_nothing(
     assert len(re.findall(r"^mag_bert .* cannot run", out, re.MULTILINE)) == 4
     assert "4 of mag_bert cannot run: mag_bert changes what a text encoder's first layer reads" in out
     assert "8 cells: 4 waiting, 4 cannot run. 4 to run, 1 at a time: nobody knows how long" in out
+    assert "timed mean mosi, no run stored: 4 × about 5 s\n" in out
     assert not (folder / "results").exists()
+    assert main(["study", "dry.yaml", "--dry-run", "--no-timing"]) == 0
+    assert "timed" not in capsys.readouterr().out
     assert main(["study", "dry.yaml", "--dry-run", "--only", "model=mean seed=1"]) == 0
     assert "2 cells: 2 waiting" in capsys.readouterr().out
 

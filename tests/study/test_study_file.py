@@ -29,6 +29,51 @@ WRONG = {
     "a model's own": ("models: mean\ndatasets: mosi\nper_model:\n  mean: {statistik: median}", 4, "'statistic'?"),
     "an unknown preset": ("models: mcer\ndatasets: mosi\npresets: [papper]", 3, "Did you mean 'paper'?"),
     "a key twice": ("models: mcer\ndatasets: mosi\nset: {lr_bert: 1}\nset: {}", 4, "'set' stands here a second time"),
+    "a search's key": (
+        "models: mcer\ndatasets: mosi\nsearch:\n  trials: 5\n  seeds: 10-14\n  sed: 1",
+        6,
+        "unknown key 'sed'. Did you mean 'seed'?",
+    ),
+    "a search without seeds": (
+        "models: mcer\ndatasets: mosi\nsearch:\n  trials: 5",
+        3,
+        "there is no 'seeds', which a search",
+    ),
+    "a winner's old seed": (
+        "models: mcer\ndatasets: mosi\nsearch:\n  trials: 5\n  seeds: 0-2\n",
+        5,
+        "seed 0 is the draws' too",
+    ),
+    "too many winners": (
+        "models: mcer\ndatasets: mosi\nsearch:\n  trials: 5\n  seeds: 10-14\n  winners: 6",
+        6,
+        "6 winners of 5 trials",
+    ),
+    "another model's space": (
+        "models: mcer\ndatasets: mosi\nsearch:\n  trials: 5\n  seeds: 10-14\n  space:\n    tfn: {}",
+        7,
+        "none of this study's models",
+    ),
+    "no range": (
+        "models: mcer\ndatasets: mosi\nsearch:\n  trials: 5\n  seeds: 9\n  space:\n    mcer:\n      eta: {log: [0, 1]}",
+        8,
+        "eta: log: expected numbers above 0",
+    ),
+    "no setting's range": (
+        "models: mcer\ndatasets: mosi\nsearch:\n  trials: 5\n  seeds: 10-14\n  space: {mcer: {\n    etta: [1]}}",
+        7,
+        "Did you mean 'eta'?",
+    ),
+    "what is not drawn": (
+        "models: mcer\ndatasets: mosi\nsearch:\n  trials: 5\n  seeds: 10-14\n  space: {mcer: {\n    etta: null}}",
+        7,
+        "not drawn anyway. Did you mean 'eta'?",
+    ),
+    "nothing to draw": (
+        "models: mean\ndatasets: mosi\nsearch: {trials: 5, seeds: 9}",
+        3,
+        "nothing is left to draw for mean",
+    ),
     "no YAML": ("models: [mcer\ndatasets: mosi", 2, "that is not YAML"),
     "nothing": ("", 1, "there is no 'models'"),
     "a list": ("- models", 1, "there is no 'models'"),
@@ -92,7 +137,7 @@ def test_seeds_models_and_numbers_are_read_as_people_write_them(tmp_path: Path) 
     assert study(seeds=3, models=["self-mm", "self_mm"]).names == ["self_mm"]
 
 
-@pytest.mark.parametrize("name", ["quick", "table1", "table4", "table5", "modalities"])
+@pytest.mark.parametrize("name", ["quick", "table1", "table4", "table5", "modalities", "search"])
 def test_a_shipped_study_is_in_order(name: str, checkout: Path) -> None:
     assert shipped()[name] == checkout / "studies" / f"{name}.yaml"
     found = read(Path(name))

@@ -1,0 +1,73 @@
+"""What a run would take, from three batches: how many are trained, what is made of them, what cannot be timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from msabench.data import load
+from msabench.literature import presets
+from msabench.study import timing
+from msabench.study.file import Study
+from msabench.study.plan import START, Planner, State
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Each look at the clock is a second after the one before; the fixture tells how many there were."""
+    looks: list[None] = []
+
+    def look() -> float:
+        looks.append(None)
+        return float(len(looks))
+
+    monkeypatch.setattr(timing.time, "perf_counter", look)
+    return lambda: len(looks)
+
+
+def config(**settings: Any) -> Any:
+    return presets.build("tfn", "mosi", overrides={"modalities": ["audio", "visual"], "batch_size": 8, **settings})
+
+
+def test_a_run_lasts_from_its_patience_to_max_epochs(ticking: Callable[[], int], data_dir: Path) -> None:
+    found = timing.run_time(config(patience=3, max_epochs=10), load("mosi", data_dir), CPU)
+    assert found == timing.Timed(START + 4 * 6, START + 10 * 6), "48 samples are 6 batches of a second"
+    assert timing.run_time(config(max_epochs=2), load("mosi", data_dir), CPU) == timing.Timed(START + 12, START + 12)
+
+
+def test_three_batches_are_trained_of_as_many_samples_as_they_need(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    whole = timing.Clock.step
+    monkeypatch.setattr(timing.Clock, "step", lambda clock, *words: (seen.append(None), whole(clock, *words)))
+    timing.run_time(config(batch_size=4), load("mosi", data_dir), CPU)
+    assert len(seen) == timing.BATCHES
+    small = timing.first(load("mosi", data_dir), 5)
+    assert [len(split) for split in small.splits.values()] == [5, 5, 5]
+    assert len(small.splits["train"].audio or ()) == 5
+
+
+def test_a_kind_is_timed_once_and_one_that_fails_says_why(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"models": ["mean", "ridge_audio"], "datasets": ["mosi"], "seeds": [0, 1], "modalities": [["audio"]]}
+    planner = Planner(Study.model_validate(said | {"data_dir": str(data_dir)}))
+    cells = planner.cells()
+    states = {cell.key: State.WAITING for cell in cells}
+    whole = timing.run_time
+
+    def times(config: Any, *words: Any, **options: Any) -> timing.Timed:
+        if config.model == "mean":
+            raise ValueError("as the test wants it")
+        return whole(config, *words, **options)
+
+    monkeypatch.setattr(timing, "run_time", times)
+    first, second = timing.told(cells, states, {}, planner.content, CPU)
+    assert first == "timed mean mosi, no run stored: cannot be timed: as the test wants it"
+    assert second.startswith("timed ridge_audio mosi, no run stored: 2 × about ")
+    assert timing.told(cells, states, {cell.key: 1.0 for cell in cells}, planner.content, CPU) == []
