@@ -103,6 +103,7 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
     from msabench.study.engine import Need
     from msabench.study.local import Local
     from msabench.study.plan import State, state_of
+    from msabench.study.resources import need
 
     jobs = parse_jobs(args.jobs)
     resolve_device(args.device)
@@ -121,14 +122,15 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
         show = sys.stderr.isatty()
         done = sum(laid.states[cell.key] == State.DONE for cell in laid.cells)
         engine = Local(jobs, args.results / "logs", lambda key: state_of(store, store.find(key=key)), args.store)
-        threads = study.threads or max(1, len(_cores()) // jobs)
+        usual = Need(study.threads or max(1, len(_cores()) // jobs), study.minutes)
+        model_of = {cell.key: cell.model for cell in laid.cells}
         with view.Bars(laid.cells, store, done=done, jobs=jobs, show=show) as bars:
             tally = drive.drive(
                 laid.cells,
                 laid.states,
                 engine=engine,
                 store=store,
-                need=Need(threads, study.minutes),
+                need=lambda task: need(study.resources, model_of[task.key], usual),
                 view=bars,
                 retry_failed=args.retry_failed,
             )

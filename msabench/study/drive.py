@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, get_args
 
 from msabench.store.protocol import RunStore
-from msabench.study.engine import Ended, Engine, Need, Outcome
+from msabench.study.engine import Ended, Engine, Needs, Outcome
 from msabench.study.plan import Cell, State, state_of
 from msabench.train import signals
 
@@ -50,7 +50,7 @@ def drive(
     *,
     engine: Engine,
     store: RunStore,
-    need: Need,
+    need: Needs,
     view: View,
     retry_failed: bool = False,
 ) -> Tally:
