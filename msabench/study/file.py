@@ -15,8 +15,7 @@
     allow_sim:    whether a twin may stand in            (true)
     threads:      of each cell                           (the cores, divided by --jobs)
     minutes:      that a cell may take                   (no limit)
-    resources:    {all: {mem_gb: 4}, mcer: {gpus: 1}}    of each cell, a model's own before those of all: cpus
-                                                         (threads), gpus, mem_gb, minutes
+    resources:    {all: {minutes: 30}, mcer: {gpus: 1}}  of each cell: cpus, gpus, mem_gb, minutes
 
 A cell is one of each. Where two say a setting, the later in this list counts.
 """
