@@ -51,6 +51,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("words", metavar="FILE", nargs="+", help="a study file, or: status FILE, cancel FILE")
     command.add_argument("--jobs", metavar="N", default="1", help="cells that run at a time (default 1)")
+    command.add_argument("--per-gpu", metavar="K", help="K cells share a card (--jobs: K times the cards)")
     command.add_argument("--dry-run", action="store_true", help="show the cells and an estimate; run nothing")
     command.add_argument("--no-timing", action="store_true", help="with --dry-run: time no batch of what never ran")
     command.add_argument("--only", metavar="CONDITION", nargs="+", default=[], help="as for list runs: 'model=mcer'")
@@ -119,9 +120,11 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
     from msabench.study.engine import Need
     from msabench.study.local import Local
     from msabench.study.plan import State, state_of
+    from msabench.study.resources import need
 
-    jobs = parse_jobs(args.jobs)
     resolve_device(args.device)
+    cards = [] if args.device == "cpu" else _cards()
+    jobs = _jobs(args, cards)
     place = _place(args)
     with closing(_reading(args) if args.dry_run else open_local(place)) as store:
         laid = lay_out(study, args, store)
@@ -138,15 +141,17 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
         print("\n".join([*view.faults(laid.cells), about, *outlook]), flush=True)
         show = sys.stderr.isatty()
         done = sum(laid.states[cell.key] == State.DONE for cell in laid.cells)
-        engine = Local(jobs, args.results / "logs", lambda key: state_of(store, store.find(key=key)), args.store)
-        threads = study.threads or max(1, len(_cores()) // jobs)
+        engine = Local(
+            jobs, args.results / "logs", lambda key: state_of(store, store.find(key=key)), args.store, cards=cards
+        )
+        usual = Need(study.threads or max(1, len(_cores()) // jobs), study.minutes)
         with view.Bars(laid.cells, store, done=done, jobs=jobs, show=show) as bars:
             tally = drive.drive(
                 laid.cells,
                 laid.states,
                 engine=engine,
                 store=store,
-                need=Need(threads, study.minutes),
+                need=lambda task: need(study.resources, task.model, usual),
                 view=bars,
                 retry_failed=args.retry_failed,
                 then=partial(follow, laid, store, args.only),
@@ -239,6 +244,26 @@ def parse_jobs(text: str) -> int:
     if not (jobs := number(text, MOST_JOBS)):
         raise UsageError(f"--jobs {short(text)}: expected a whole number from 1 to {MOST_JOBS:,}.")
     return jobs
+
+
+def _jobs(args: argparse.Namespace, cards: Sequence[str]) -> int:
+    """How many cells run at a time. Raises UsageError for what is no number, and for --per-gpu without a card."""
+    if (per_gpu := getattr(args, "per_gpu", None)) is None:  # `run` has no such option
+        return parse_jobs(args.jobs)
+    if not (cells := number(per_gpu, MOST_JOBS)):
+        raise UsageError(f"--per-gpu {short(per_gpu)}: expected a whole number from 1 to {MOST_JOBS:,}.")
+    if not cards:
+        raise UsageError("--per-gpu: there is no card here. Say how many cells run at a time:  --jobs N")
+    return min(cells * len(cards), MOST_JOBS)
+
+
+def _cards() -> list[str]:
+    """The names of those that this process may use."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = torch.cuda.device_count()
+    return named[:count] if named != [""] else [str(card) for card in range(count)]
 
 
 def _place(args: argparse.Namespace) -> Path:

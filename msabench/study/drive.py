@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, get_args
 
 from msabench.store.protocol import RunStore
-from msabench.study.engine import Ended, Engine, Need, Outcome
+from msabench.study.engine import Ended, Engine, Needs, Outcome
 from msabench.study.plan import Cell, State, state_of
 from msabench.study.plan import states as states_in
 from msabench.train import signals
@@ -56,7 +56,7 @@ def drive(
     *,
     engine: Engine,
     store: RunStore,
-    need: Need,
+    need: Needs,
     view: View,
     retry_failed: bool = False,
     then: Callable[[], Sequence[Cell]] = lambda: (),
@@ -83,7 +83,7 @@ def _pass(
     tally: Tally,
     engine: Engine,
     store: RunStore,
-    need: Need,
+    need: Needs,
     view: View,
     retry_failed: bool,
 ) -> None:

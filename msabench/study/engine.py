@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
-from msabench.study.plan import Cell
+
+class State(StrEnum):
+    """Of a cell, from the store alone."""
+
+    DONE = "done"
+    RUNNING = "running"  # a process is at it now
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"  # by a user or a process' death: it goes on where it was
+    WAITING = "waiting"  # never begun
+    CANNOT = "cannot run"  # Cell.fault says why
+
 
 # ran: its process ended well; done: another process had done it; interrupted: it was asked to stop, and can go on;
 # lost: its process was killed; timeout: its time was over; held back: the engine was asked to stop before it began
@@ -16,10 +27,28 @@ Ended = Literal["ran", "done", "failed", "interrupted", "lost", "timeout", "held
 
 @dataclass(frozen=True)
 class Need:
-    """What each cell of a call gets."""
+    """What a cell gets."""
 
-    threads: int = 1
+    threads: int = 1  # a cluster is asked for as many cores
     minutes: float | None = None  # then it is ended; None: as long as it takes
+    gpus: int | None = None  # None: whichever card there is on this machine, none on a cluster
+    mem_gb: float | None = None  # what a cluster is asked for; None: its own usual
+
+
+class Task(Protocol):
+    """What an engine must know of a cell: a worker has no need to import torch to read it."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def command(self) -> tuple[str, ...]: ...
+
+
+Needs = Callable[[Task], Need]
 
 
 @dataclass(frozen=True)
@@ -31,7 +60,7 @@ class Outcome:
 
 
 class Engine(Protocol):
-    def submit(self, cells: Sequence[Cell], need: Need) -> Iterator[Outcome]:
+    def submit(self, cells: Sequence[Task], need: Needs) -> Iterator[Outcome]:
         """Runs every cell once, whatever becomes of the others; outcomes in the order in which they come.
 
         A cell that another process is at takes a slot until that is over, and is not run a second time. No engine

@@ -16,6 +16,7 @@
     allow_sim:    whether a twin may stand in            (true)
     threads:      of each cell                           (the cores, divided by --jobs)
     minutes:      that a cell may take                   (no limit)
+    resources:    {all: {minutes: 30}, mcer: {gpus: 1}}  of each cell: cpus, gpus, mem_gb, minutes
 
 A cell is one of each. Where two say a setting, the later in this list counts.
 """
@@ -40,6 +41,7 @@ from msabench.literature.published import Loader
 from msabench.ranges import parse_seeds
 from msabench.shown import brief
 from msabench.study.lines import Place, line_of, repeated
+from msabench.study.resources import Resources
 from msabench.study.space import Search
 
 Settings = dict[str, Any]
@@ -77,6 +79,7 @@ class Study(BaseModel):
     model_path: str | None = None
     threads: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
+    resources: dict[str, Resources] = {}
 
     @field_validator("models", "datasets", "presets", mode="before")
     @classmethod
@@ -127,9 +130,10 @@ class Study(BaseModel):
             known = {"default"}.union(*(published.load(model).presets for model in self.names))
             if name not in known:
                 yield ("presets", i), f"no model here has a preset {name!r}.{closest(name, known)}"
-        for name in self.per_model:
-            if name not in self.names:
-                yield ("per_model", name), f"{name!r} is none of this study's models.{closest(name, self.names)}"
+        for key, named in (("per_model", self.per_model), ("resources", self.resources)):
+            for name in named:
+                if name not in self.names and (key, name) != ("resources", ALL):
+                    yield (key, name), f"{name!r} is none of this study's models.{closest(name, self.names)}"
         variants = [(("variants", name), part) for name, part in self.variants.items()]
         for place, part in [(("set",), self.settings), (("grid",), self.grid), *variants]:
             yield from self._unknown(place, part, self.names)

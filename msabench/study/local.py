@@ -14,12 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msabench.errors import RunBusy
-from msabench.study.engine import Ended, Need, Outcome
-from msabench.study.plan import Cell, State
+from msabench.study.engine import Ended, Need, Needs, Outcome, State, Task
 
 MSABENCH = (sys.executable, "-m", "msabench")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -33,8 +32,9 @@ class Local:
     """An Engine.
 
     jobs: cells at a time. logs: a file per cell is kept there, its last process at the end. look: a cell's state in the
-    store, by its key. store: the address that cells get as $MSABENCH_STORE, which no other user can read.
-    program: what a cell's command is put behind.
+    store, by its key. store: the address that cells get as $MSABENCH_STORE, which no other user can read; "": none.
+    program: what a cell's command is put behind. cards: the names of those that cells share, each cell seeing the one
+    with the fewest; where there are none, a cell sees what the driver does.
     """
 
     def __init__(
@@ -44,16 +44,18 @@ class Local:
         look: Callable[[str], State],
         store: str | None = None,
         program: Sequence[str] = MSABENCH,
+        cards: Sequence[str] = (),
     ) -> None:
         self.jobs, self.logs, self.store, self.program = jobs, logs, store, program
         self._look = look
+        self._on, self._sharing = dict.fromkeys(cards, 0), threading.Lock()  # cells by card
         self._asked = 0  # how often to stop
         self._wake = threading.Event()
 
-    def submit(self, cells: Sequence[Cell], need: Need) -> Iterator[Outcome]:
+    def submit(self, cells: Sequence[Task], need: Needs) -> Iterator[Outcome]:
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
-                for future in as_completed([pool.submit(self._run, cell, need) for cell in cells]):
+                for future in as_completed([pool.submit(self._run, cell, need(cell)) for cell in cells]):
                     yield future.result()
             except BaseException:  # the caller is gone: nobody would hear of the other cells
                 self._asked = 2
@@ -62,7 +64,7 @@ class Local:
     def stop(self) -> None:
         self._asked += 1
 
-    def _run(self, cell: Cell, need: Need) -> Outcome:
+    def _run(self, cell: Task, need: Need) -> Outcome:
         log = self.logs / f"{cell.key}.log"
         started = time.monotonic()
         over = started + need.minutes * 60 if need.minutes else float("inf")
@@ -79,11 +81,30 @@ class Local:
                 time.sleep(WAIT)
             elif state == State.FAILED and waited:
                 return Outcome(cell.key, "failed", "it failed in another process", log)
-            elif (outcome := self._process(cell, need, log)) is not None:
-                return outcome
+            else:
+                with self._card(need) as card:
+                    outcome = self._process(cell, need, log, card)
+                if outcome is not None:
+                    return outcome
+                time.sleep(WAIT)
         return Outcome(cell.key, "held back")
 
-    def _process(self, cell: Cell, need: Need, log: Path) -> Outcome | None:
+    @contextmanager
+    def _card(self, need: Need) -> Iterator[str | None]:
+        """The card that a cell is to see; "": none; None: whichever the driver sees."""
+        if not self._on or need.gpus == 0:
+            yield "" if need.gpus == 0 else None
+            return
+        with self._sharing:
+            card = min(self._on, key=self._on.__getitem__)
+            self._on[card] += 1
+        try:
+            yield card
+        finally:
+            with self._sharing:
+                self._on[card] -= 1
+
+    def _process(self, cell: Task, need: Need, log: Path, card: str | None) -> Outcome | None:
         """One process from its start to its end; None where it found another one at its run."""
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
@@ -94,7 +115,7 @@ class Local:
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    env=self._environment(need),
+                    env=self._environment(need, card),
                     start_new_session=True,
                 )
         except OSError as error:
@@ -130,10 +151,11 @@ class Local:
                 told = self._asked
                 _signal(process, signal.SIGINT if told == 1 else signal.SIGKILL)
 
-    def _environment(self, need: Need) -> dict[str, str]:
+    def _environment(self, need: Need, card: str | None) -> dict[str, str]:
         """Threads that wait do not spin: there may be more of them than cores."""
         ours = dict.fromkeys(THREADS, str(need.threads)) | {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
-        return os.environ | ours | ({"MSABENCH_STORE": self.store} if self.store else {})
+        store = {} if self.store is None else {"MSABENCH_STORE": self.store}
+        return os.environ | ours | store | ({} if card is None else {"CUDA_VISIBLE_DEVICES": card})
 
 
 def reason(log: Path, begin: int, code: int) -> str:

@@ -13,7 +13,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -31,22 +30,12 @@ from msabench.runs import provenance
 from msabench.runs.lease import alive
 from msabench.store import query
 from msabench.store.protocol import RunRecord, RunStore
+from msabench.study.engine import State
 from msabench.study.file import Point, Study
 from msabench.text.encoders import GivenFeatures
 from msabench.text.sources import EncoderSource
 
 START = 5.0  # seconds before a process trains: 4.3 of a core, most of it for importing torch and transformers
-
-
-class State(StrEnum):
-    """Of a cell, from the store alone."""
-
-    DONE = "done"
-    RUNNING = "running"  # a process is at it now
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"  # by a user or a process' death: it goes on where it was
-    WAITING = "waiting"  # never begun
-    CANNOT = "cannot run"  # Cell.fault says why
 
 
 @dataclass(frozen=True)

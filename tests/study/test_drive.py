@@ -12,7 +12,7 @@ from run_stores import key_of, run_document
 
 from msabench.store.embedded.sqlite import SqliteRunStore
 from msabench.study.drive import Tally, drive, waiting
-from msabench.study.engine import Ended, Need, Outcome
+from msabench.study.engine import Ended, Need, Needs, Outcome, Task
 from msabench.study.plan import Cell, State, states
 
 
@@ -24,7 +24,7 @@ class Told:
         self.submitted: list[list[str]] = []
         self.stops = 0
 
-    def submit(self, cells: Sequence[Cell], need: Need) -> Iterator[Outcome]:
+    def submit(self, cells: Sequence[Task], need: Needs) -> Iterator[Outcome]:
         self.submitted.append([cell.key for cell in cells])
         for cell in cells:
             self.before(cell.key)
@@ -78,7 +78,7 @@ def drives(
         states(CELLS, store),
         engine=engine,
         store=store,
-        need=Need(),
+        need=lambda _: Need(),
         view=view,
         retry_failed=retry_failed,
     )

@@ -55,7 +55,7 @@ def waiting(key: str) -> State:
 def test_one_cell_s_fault_stops_no_other(fault: str, make: Make, tmp_path: Path) -> None:
     cells = [cell(n, FAULTS[fault] if n == 2 else "", tmp_path) for n in range(8)]
     need = Need(threads=3, minutes=(2 if fault == "hangs" else 60) / 60)
-    outcomes = {outcome.key: outcome for outcome in make(2, waiting).submit(cells, need)}
+    outcomes = {outcome.key: outcome for outcome in make(2, waiting).submit(cells, lambda _: need)}
     bad = outcomes.pop(key_of(2))
     assert [outcome.state for outcome in outcomes.values()] == ["ran"] * 7
     assert {path.name: path.read_text() for path in tmp_path.glob("0*")} == dict.fromkeys(outcomes, "3")
@@ -74,7 +74,7 @@ def test_one_cell_s_fault_stops_no_other(fault: str, make: Make, tmp_path: Path)
 
 def test_what_a_killed_cell_has_forked_ends_with_it(make: Make, tmp_path: Path) -> None:
     child = "print(subprocess.Popen(['sleep', '60']).pid, flush=True); os.kill(os.getpid(), 9)"
-    (outcome,) = make(1, waiting).submit([cell(0, child, tmp_path)], Need())
+    (outcome,) = make(1, waiting).submit([cell(0, child, tmp_path)], lambda _: Need())
     assert outcome.log is not None
     pid = int(outcome.log.read_text())
     until(lambda: not alive(pid))
@@ -96,7 +96,7 @@ def test_a_cell_of_another_process_is_waited_for_in_a_slot_and_not_run(
     seen: list[Outcome] = []
     cells = [cell(n, "", tmp_path) for n in range(4)]
     engine = make(3, lambda key: states.get(key, State.WAITING))
-    thread = threading.Thread(target=lambda: seen.extend(engine.submit(cells, Need())))
+    thread = threading.Thread(target=lambda: seen.extend(engine.submit(cells, lambda _: Need())))
     thread.start()
     time.sleep(0.5)
     assert seen == [], "three others have the three slots"
@@ -118,14 +118,14 @@ def test_another_process_that_hangs_does_not_keep_its_slot_for_ever(
     states = {key_of(0): State.RUNNING}
     cells = [cell(n, "", tmp_path) for n in range(2)]
     engine = make(1, lambda key: states.get(key, State.WAITING))
-    outcomes = list(engine.submit(cells, Need(minutes=1 / 60)))
+    outcomes = list(engine.submit(cells, lambda _: Need(minutes=1 / 60)))
     assert [outcome.state for outcome in outcomes] == ["timeout", "ran"]
     assert "another process is still at it" in outcomes[0].error
 
 
 def test_a_cell_that_meets_another_process_at_its_start_looks_again(make: Make, tmp_path: Path) -> None:
     states = iter([State.WAITING, State.DONE])
-    outcomes = make(1, lambda key: next(states)).submit([cell(0, "sys.exit(4)", tmp_path)], Need())
+    outcomes = make(1, lambda key: next(states)).submit([cell(0, "sys.exit(4)", tmp_path)], lambda _: Need())
     assert [outcome.state for outcome in outcomes] == ["done"]
 
 
@@ -136,7 +136,7 @@ def test_stopping_asks_running_cells_and_begins_no_other(times: int, make: Make,
     deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN); print('here', flush=True); time.sleep(60)"
     cells = [cell(n, deaf if times == 2 else asked, tmp_path) for n in range(8)]
     engine, seen = make(2, waiting), []
-    thread = threading.Thread(target=lambda: seen.extend(engine.submit(cells, Need())))
+    thread = threading.Thread(target=lambda: seen.extend(engine.submit(cells, lambda _: Need())))
     thread.start()
     until(lambda: [path.read_text() for path in (tmp_path / "logs").glob("*.log")] == ["here\n"] * 2)
     for _ in range(times):
@@ -148,7 +148,7 @@ def test_stopping_asks_running_cells_and_begins_no_other(times: int, make: Make,
 
 def test_a_program_that_cannot_be_started_is_a_failure(tmp_path: Path) -> None:
     engine = Local(1, tmp_path / "logs", waiting, program=(str(tmp_path / "nowhere"),))
-    (outcome,) = engine.submit([cell(0, "", tmp_path)], Need())
+    (outcome,) = engine.submit([cell(0, "", tmp_path)], lambda _: Need())
     assert outcome.state == "failed"
     assert "cannot be started" in outcome.error
 
@@ -157,7 +157,17 @@ def test_cells_get_the_store_s_address_where_no_other_user_sees_it(make: Make, t
     engine = make(1, waiting)
     engine.store = "mongodb://ada:secret@db.org/runs"  # type: ignore[attr-defined]
     code = "print(os.environ['MSABENCH_STORE'], ('sec' + 'ret') in str(sys.argv), os.environ['OMP_WAIT_POLICY'])"
-    (outcome,) = engine.submit([cell(0, code, tmp_path)], Need())
+    (outcome,) = engine.submit([cell(0, code, tmp_path)], lambda _: Need())
     assert outcome.log is not None
     assert outcome.log.read_text() == "mongodb://ada:secret@db.org/runs False passive\n"
     assert os.environ.get("MSABENCH_STORE") is None
+
+
+def test_cells_share_the_cards_evenly_and_one_that_needs_none_sees_none(tmp_path: Path) -> None:
+    code = "print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(2)"
+    engine = Local(5, tmp_path / "logs", waiting, program=(sys.executable, "-S", "-c", PROGRAM), cards=["2", "5"])
+    cells = [cell(n, code, tmp_path) for n in range(5)]
+    outcomes = list(engine.submit(cells, lambda task: Need(gpus=0 if task.key == key_of(4) else None)))
+    seen = {outcome.key: outcome.log.read_text().strip() for outcome in outcomes if outcome.log}
+    assert seen.pop(key_of(4)) == ""
+    assert sorted(seen.values()) == ["2", "2", "5", "5"]

@@ -212,6 +212,8 @@ def test_a_dry_run_shows_cells_states_and_reasons_and_makes_nothing(
         (["study", "a\0b"], "NUL"),
         (["study", "study.yaml", "--jobs", "0"], "--jobs 0: expected a whole number from 1"),
         (["study", "study.yaml", "--jobs", "9" * 5000], "expected a whole number from 1"),
+        (["study", "study.yaml", "--per-gpu", "none"], "--per-gpu none: expected a whole number"),
+        (["study", "study.yaml", "--per-gpu", "2", "--device", "cpu"], "there is no card here"),
         (["study", "study.yaml", "--device", "tpu"], "--device 'tpu'"),
         (["study", "cannot.yaml"], "no cell of this study can run.\n  1 of mag_bert cannot run: mag_bert changes what"),
         (["study", "study.yaml", "--dry-run", "--only", "sed=1"], "no cell has 'sed'. Did you mean 'seed'?"),

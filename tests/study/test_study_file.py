@@ -8,7 +8,9 @@ import pytest
 
 from msabench.errors import MsabenchError
 from msabench.literature import published
+from msabench.study.engine import Need
 from msabench.study.file import Study, read, shipped
+from msabench.study.resources import need
 
 WRONG = {
     "an unknown key": ("models: mcer\ndatasets: mosi\nsedes: 0-2", 3, "unknown key 'sedes'. Did you mean 'seeds'?"),
@@ -76,6 +78,12 @@ WRONG = {
     ),
     "no YAML": ("models: [mcer\ndatasets: mosi", 2, "that is not YAML"),
     "nothing": ("", 1, "there is no 'models'"),
+    "no model's needs": (
+        "models: mcer\ndatasets: mosi\nresources:\n  tfn: {gpus: 1}",
+        4,
+        "none of this study's models",
+    ),
+    "a need of no kind": ("models: mcer\ndatasets: mosi\nresources:\n  all: {gpu: 1}", 4, "unknown key 'gpu'"),
     "a list": ("- models", 1, "there is no 'models'"),
 }
 
@@ -157,3 +165,11 @@ def test_table_1_has_all_models_of_the_paper_and_the_modality_study_all_combinat
     printed = {row.model for row in published.load("mcer").published if row.source == "MCER table I"}
     assert printed < set(read(Path("table1")).names)
     assert len({frozenset(m) for m in read(Path("modalities")).modalities}) == 7
+
+
+def test_a_model_s_own_needs_come_before_those_of_all_and_those_before_the_usual() -> None:
+    said = study(resources={"all": {"mem_gb": 4.0, "minutes": 30.0}, "mcer": {"gpus": 1, "cpus": 2, "minutes": 60.0}})
+    usual = Need(threads=3, minutes=5)
+    assert need(said.resources, "mcer", usual) == Need(2, 60, 1, 4)
+    assert need(said.resources, "tfn", usual) == Need(3, 30, None, 4)
+    assert need({}, "tfn", usual) == usual
