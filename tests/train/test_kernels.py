@@ -168,3 +168,18 @@ def test_it_may_be_asked_for_within_itself() -> None:
     with kernels.fastest(CPU):
         torch.manual_seed(5)
         assert torch.equal(torch.nn.functional.dropout(torch.ones(9), 0.4), inner)
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot flush the smallest numbers")
+def test_the_smallest_numbers_are_0_within_and_what_they_were_outside() -> None:
+    tiny = torch.tensor([1e-38])
+    with kernels.fastest(CPU):
+        assert (tiny * 1e-2).item() == 0
+    assert (tiny * 1e-2).item() > 0
+    torch.set_flush_denormal(True)
+    try:
+        with kernels.fastest(CPU):
+            assert (tiny * 1e-2).item() == 0
+        assert (tiny * 1e-2).item() == 0
+    finally:
+        torch.set_flush_denormal(False)
