@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from msabench.report.about import plain
-from msabench.report.search import Search, importance, scale_of, text
+from msabench.report.search import FEW, Search, importance, scale_of, text
 from msabench.report.table import Column, Row, Table
 
 PANEL_WIDTH, PANEL_HEIGHT = 300.0, 150.0  # the drawing area of a learning curve, in SVG units
 AXIS_GAP = 110.0  # between parallel axes
-AXIS_TICKS = 6  # values of a setting that are all named on its axis
 BLUE, GREY, WARM = (43, 108, 176), (190, 190, 190), (194, 87, 26)  # as in the template's style
 
 
@@ -151,7 +150,7 @@ def search_plot(search: Search) -> SearchPlot | None:
     lines = []
     for i, draw in enumerate(search.draws):
         spots = [(axis.x, ys[i]) for axis, ys in zip(axes, heights, strict=True)]
-        told = ", ".join(f"{name} {plain(values[i])}" for name, values in search.settings.items())
+        told = "; ".join(f"{name} {plain(values[i])}" for name, values in search.settings.items())
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
         shade = i / max(1, len(search.draws) - 1)
         lines.append(DrawLine(points, Dot(*spots[-1], f"MAE {draw.mae:.3f}: {told}"), _colour(shade), i == 0))
@@ -169,7 +168,7 @@ def _upright(values: Sequence[Any]) -> tuple[tuple[tuple[float, str], ...], list
     else:
         ahead, back = (math.log, math.exp) if kind == "log" else (float, float)
         at = [ahead(value) for value in values]
-        few = len(set(values)) <= AXIS_TICKS
+        few = len(set(values)) <= FEW
         marks = (
             [(ahead(v), f"{v:g}") for v in set(values)]
             if few

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FEWEST = 10  # draws for importance: of fewer, it is the draws' accidents
 TOP = 5  # draws that importance tells from the rest: as few as PED-ANOVA's authors' implementation advises
 TOP_SHARE = 0.1  # of many draws
+FEW = 6  # values of a setting that are taken for a list to choose from
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ def importance(search: Search) -> tuple[dict[str, float], str]:
 
     if len(search.draws) < FEWEST:
         return {}, f"for importance there are too few: it needs {FEWEST}"
+    if search.draws[search.top - 1].mae == search.draws[-1].mae:
+        return {}, "for importance too many of them score the same"
     try:
         study = optuna_study()
     except UsageError:
@@ -171,8 +174,9 @@ def _for_optuna(values: Sequence[Any]) -> tuple[Any, list[Any]]:
     """A setting's distribution, and its value in each draw."""
     from optuna import distributions
 
-    if (scale := scale_of(values)) == "names":
-        known = list(dict.fromkeys(map(text, values)))
+    known = list(dict.fromkeys(map(text, values)))
+    # A few numbers, as such, are spikes in PED-ANOVA's density: 16 or 32 would always matter most.
+    if (scale := scale_of(values)) == "names" or len(known) <= max(FEW, len(values) / 2):
         return distributions.CategoricalDistribution(range(len(known))), [known.index(text(v)) for v in values]
     numbers = list(map(float, values))
     return distributions.FloatDistribution(min(numbers), max(numbers), log=scale == "log"), numbers

@@ -147,6 +147,18 @@ def test_importance_finds_the_setting_that_decides(run: Run) -> None:
     assert shares["lr"] > 0.8
 
 
+def test_a_choice_of_two_numbers_does_not_matter_most_for_being_but_two(run: Run) -> None:
+    sizes = [16, 32, 16, 16, 16, 32, 32, 16, 32, 32, 32, 32]  # the smaller is somewhat better
+    draws = [draw(run, 0.7 + i / 100, lr=lr, size=sizes[i]) for i, lr in enumerate(sorted(RATES))]
+    shares, _ = importance(only([run(), *draws]))
+    assert shares["size"] < 0.3
+
+
+def test_where_all_score_the_same_nothing_matters(run: Run) -> None:
+    shares, why = importance(only([run(), *(draw(run, 0.7, lr=lr) for lr in RATES)]))
+    assert (shares, why) == ({}, "for importance too many of them score the same")
+
+
 def test_nine_draws_are_too_few_for_importance(run: Run) -> None:
     report = build([run(), *dozen(run)[:9]])
     assert importance(report.tables[0].searches[0]) == ({}, "for importance there are too few: it needs 10")
