@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from msabench.contract import configure
 from msabench.data.find import card
-from msabench.errors import UsageError
 from msabench.literature.published import usual_preset
+from msabench.report import about
 from msabench.report.columns import Column, columns_of, metric_protocol
 from msabench.report.gradients import Curves, terms
 from msabench.report.others import published_rows, reference_rows
+from msabench.report.search import searches
 from msabench.report.table import Cell, Report, Row, Table, best_first, ranked
 from msabench.store.protocol import flat
 from msabench.text.sources import PAPER
@@ -173,12 +173,13 @@ def _table(
     rows = [*best_first(measured, columns), *best_first(reference_rows(newest, columns), columns), *claimed]
     return Table(
         dataset=newest.dataset,
-        setting={key.replace("_", " "): _plain(value) for key, value in newest.setting.items()},
+        setting={key.replace("_", " "): about.plain(value) for key, value in newest.setting.items()},
         columns=columns,
         rows=tuple(ranked(rows, columns)),
         details=tuple(column for column in every if not column.shown),
         facts=tuple((name, text) for name, text in facts.items() if text),
         origin=origin,
+        searches=tuple(searches(group, code)),
     )
 
 
@@ -230,8 +231,8 @@ def _measured(
 ) -> list[Row]:
     rows: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)  # by settings, then by what else decides digits
     for record in counted:
-        about = [*_named([record]), _params(record), record.config.get("chosen")]
-        settings = json.dumps(about, sort_keys=True, default=str)
+        told = [*about.named(record), about.params(record), record.config.get("chosen")]
+        settings = json.dumps(told, sort_keys=True, default=str)
         rows[settings, f"{record.protocol} {code(record)}"].append(record)
     usual = _usual(rows.values())
     for model, name in usual:
@@ -243,14 +244,8 @@ def _measured(
     return [
         _row(runs, columns, curve, metrics, usual[named], _version(runs, code) if named[0] in several else "")
         for runs in rows.values()
-        for named in [_named(runs)]
+        for named in [about.named(runs[0])]
     ]
-
-
-def _named(runs: Sequence[RunRecord]) -> tuple[str, str]:
-    """Model and preset. Of a model that has no paper, runs from before PROTOCOL 1 say "paper" for "default"."""
-    preset = str(runs[0].config.get("preset", "paper"))
-    return runs[0].model, usual_preset(runs[0].model) if preset == "paper" else preset
 
 
 def _version(runs: Sequence[RunRecord], code: Callable[[RunRecord], str]) -> str:
@@ -264,36 +259,12 @@ def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, str], dict[st
     """Per model and preset the parameters that most seeds ran with, at a tie the first that were run."""
     found: dict[tuple[str, str], tuple[tuple[bool, int, int], dict[str, Any]]] = {}
     for runs in rows:
-        name = _named(runs)
+        name = about.named(runs[0])
         typed = not runs[0].config.get("chosen")  # what a search has found is nobody's usual setting
         weight = typed, len({run.seed for run in runs}), -min(run.id for run in runs)
         if name not in found or weight > found[name][0]:
-            found[name] = weight, _params(runs[0])
+            found[name] = weight, about.params(runs[0])
     return {name: params for name, (_, params) in found.items()}
-
-
-def _params(record: RunRecord) -> dict[str, Any]:
-    """What tells two configurations of one model apart inside one table, nested fields as "a.b"."""
-    return flat(record.config.get("hparams", {}))
-
-
-def _search(record: RunRecord) -> tuple[str, set[str]]:
-    """How a search chose a run's settings, and which: a row tells the others that are not usual. ("", ∅): none did."""
-    if not (said := record.config.get("chosen")):
-        return "", set()
-    try:
-        chosen = configure.chosen(said)
-    except UsageError:  # stored by another program, or a later msabench
-        return "search: of a kind unknown here", set()
-    return str(chosen), set(chosen.names)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return "+".join(str(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _row(
@@ -304,14 +275,14 @@ def _row(
     usual: dict[str, Any],
     version: str,
 ) -> Row:
-    first, params = runs[0], _params(runs[0])
-    model, preset = _named(runs)
+    first, params = runs[0], about.params(runs[0])
+    model, preset = about.named(first)
     told = [] if preset == usual_preset(model) else [preset]
-    search, drawn = _search(first)
+    search, drawn = about.search(first)
     told += [search] if search else []
     for key in sorted((params.keys() | usual.keys()) - drawn):
         if (value := params.get(key, "absent")) != usual.get(key, "absent"):
-            shown = json.dumps(value, default=str) if isinstance(value, list) else _plain(value)
+            shown = json.dumps(value, default=str) if isinstance(value, list) else about.plain(value)
             told.append(f"{key}={shown}".replace('"', ""))
     told += [version] if version else []
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}

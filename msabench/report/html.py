@@ -5,7 +5,7 @@ from __future__ import annotations
 import jinja2
 
 from msabench import __version__
-from msabench.report.plots import PANEL_HEIGHT, PANEL_WIDTH, dot_plot, learning_curves
+from msabench.report.plots import PANEL_HEIGHT, PANEL_WIDTH, dot_plot, learning_curves, search_plot
 from msabench.report.table import Report
 from msabench.shown import printable, sentence, short
 
@@ -25,6 +25,7 @@ def render(report: Report) -> str:
         report=report,
         version=__version__,
         plots=[(dot_plot(table), learning_curves(table)) for table in report.tables],
+        found=[list(filter(None, map(search_plot, table.searches))) for table in report.tables],
         panel=(PANEL_WIDTH, PANEL_HEIGHT),
     )
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from msabench.report.about import plain
+from msabench.report.search import FEW, Search, importance, scale_of, text
 from msabench.report.table import Column, Row, Table
 
 PANEL_WIDTH, PANEL_HEIGHT = 300.0, 150.0  # the drawing area of a learning curve, in SVG units
+AXIS_GAP = 110.0  # between parallel axes
+BLUE, GREY, WARM = (43, 108, 176), (190, 190, 190), (194, 87, 26)  # as in the template's style
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,91 @@ def _panel(row: Row, x: _Scale, y: _Scale) -> Panel:
         tuple((x.at(tick, PANEL_WIDTH), x.text(tick)) for tick in x.ticks),
         tuple((PANEL_HEIGHT - y.at(tick, PANEL_HEIGHT), y.text(tick)) for tick in y.ticks),
     )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One of the parallel ones, upright."""
+
+    label: str
+    x: float
+    ticks: tuple[tuple[float, str], ...]  # (y, text)
+
+
+@dataclass(frozen=True)
+class DrawLine:
+    points: str  # "x,y x,y ..."
+    end: Dot  # on the axis of the validation MAE
+    colour: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class SearchPlot:
+    """A search's draws over what was drawn and validation MAE, in SVG units with y downwards; and what mattered."""
+
+    search: Search
+    width: float
+    axes: tuple[Axis, ...]  # the last is validation MAE
+    lines: tuple[DrawLine, ...]  # best last, over the others
+    importance: tuple[tuple[str, float], ...]  # (setting, share)
+    without: str  # why there is no importance
+
+
+def search_plot(search: Search) -> SearchPlot | None:
+    """Parallel coordinates; None where no draw has a score, or none differs from another."""
+    if not search.settings:
+        return None
+    columns = {**search.settings, "validation MAE": [draw.mae for draw in search.draws]}
+    axes, heights = [], []
+    for i, (name, values) in enumerate(columns.items()):
+        ticks, ys = _upright(values)
+        axes.append(Axis(name, i * AXIS_GAP, ticks))
+        heights.append(ys)
+    lines = []
+    for i, draw in enumerate(search.draws):
+        spots = [(axis.x, ys[i]) for axis, ys in zip(axes, heights, strict=True)]
+        told = "; ".join(f"{name} {plain(values[i])}" for name, values in search.settings.items())
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
+        shade = i / max(1, len(search.draws) - 1)
+        lines.append(DrawLine(points, Dot(*spots[-1], f"MAE {draw.mae:.3f}: {told}"), _colour(shade), i == 0))
+    shares, why = importance(search)
+    return SearchPlot(search, axes[-1].x, tuple(axes), tuple(reversed(lines)), tuple(shares.items()), why)
+
+
+def _upright(values: Sequence[Any]) -> tuple[tuple[tuple[float, str], ...], list[float]]:
+    """(ticks, y of each value): the lowest number stands at the bottom; what is no number stands in equal steps."""
+    kind = scale_of(values)
+    if kind == "names":
+        names = sorted({text(value): value for value in values}.items())
+        at: list[float] = [[key for key, _ in names].index(text(value)) for value in values]
+        marks = [(float(i), plain(value)) for i, (_, value) in enumerate(names)]
+    else:
+        ahead, back = (math.log, math.exp) if kind == "log" else (float, float)
+        at = [ahead(value) for value in values]
+        few = len(set(values)) <= FEW
+        marks = (
+            [(ahead(v), f"{v:g}") for v in set(values)]
+            if few
+            else [(t, f"{back(t):.3g}") for t in (min(at), (min(at) + max(at)) / 2, max(at))]
+        )
+    low, size = min(at), (max(at) - min(at)) or 1.0
+
+    def y(value: float) -> float:
+        return round(PANEL_HEIGHT * (1 - (value - low) / size), 2)
+
+    return tuple((y(value), label) for value, label in sorted(marks)), [y(value) for value in at]
+
+
+def _colour(shade: float) -> str:
+    """From blue, 0, over grey to orange, 1.
+
+    >>> _colour(0.0), _colour(1.0)
+    ('rgb(43,108,176)', 'rgb(194,87,26)')
+    """
+    ends = (GREY, WARM) if shade > 0.5 else (BLUE, GREY)
+    part = 2 * shade - (shade > 0.5)
+    return "rgb({},{},{})".format(*(round(a + (b - a) * part) for a, b in zip(*ends, strict=True)))
 
 
 class _Scale:

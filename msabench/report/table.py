@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msabench.frames import frame
 from msabench.report.columns import Column
 from msabench.report.gradients import Terms
+from msabench.report.search import Search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,7 @@ class Table:
     details: tuple[Column, ...] = ()  # for other programs: what the CSV holds beside the columns
     facts: tuple[tuple[str, str], ...] = ()  # (what, sentence): the lines under the table
     origin: str = ""  # of the data, where the report has another table of this dataset in this setting
+    searches: tuple[Search, ...] = ()  # runs for validation only: in no row
 
     @property
     def title(self) -> str:

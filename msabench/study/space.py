@@ -70,6 +70,14 @@ def draws(space: Mapping[str, Range], trials: int, seed: int) -> list[dict[str, 
 
     Raises UsageError where Optuna is not installed.
     """
+    study = optuna_study(seed)
+    of = {name: _distribution(found) for name, found in space.items()}
+    asked = [study.ask(of).params for _ in range(trials)]
+    return [_settings(space, params) for params in asked]
+
+
+def optuna_study(seed: int = 0) -> Any:
+    """An empty one that draws at random. Raises UsageError where Optuna is not installed."""
     try:
         import optuna
     except ModuleNotFoundError:
@@ -79,9 +87,7 @@ def draws(space: Mapping[str, Range], trials: int, seed: int) -> list[dict[str, 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that is made
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     optuna.logging.set_verbosity(before)
-    of = {name: _distribution(found) for name, found in space.items()}
-    asked = [study.ask(of).params for _ in range(trials)]
-    return [_settings(space, params) for params in asked]
+    return study
 
 
 def _distribution(found: Range) -> Any:
