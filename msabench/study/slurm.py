@@ -62,7 +62,7 @@ class Slurm:
         if live is None:
             raise UsageError("slurm: squeue does not answer. Is this a node of the cluster, and is SLURM up?")
         todo = {cell.key: cell for cell in cells}
-        at = {key: job for key in todo if (job := job_of(self.jobs, key)) in live}
+        at = {key: job for key in todo if (job := job_of(self.jobs, key)) is not None and job in live}
         groups: dict[Need, list[Task]] = defaultdict(list)
         for key, cell in todo.items():
             if key not in at:
@@ -123,7 +123,7 @@ class Slurm:
             asked["time"] = math.ceil(need.minutes * cells) + START
         asked |= self.settings
         if not isinstance(asked.get("time"), int):
-            raise UsageError("slurm: say how long a job may take, in minutes: `minutes:` in the file, or --slurm time=N")
+            raise UsageError("slurm: say how many minutes a job may take:  `minutes:` in the file, or --slurm time=N")
         try:
             executor = SlurmExecutor(self.jobs / "submitit")
             executor.update_parameters(**asked)
@@ -139,6 +139,8 @@ class Slurm:
             for key in list(at):
                 if outcome := slurmjob.read(self.jobs, key):
                     del at[key]
+                    if self._asked and outcome.state == "lost":  # SLURM's signal reached the cell before its worker
+                        outcome = Outcome(key, "interrupted", log=outcome.log)
                     yield self._ended(outcome)
             if self._asked > told:
                 told = self._asked
@@ -187,7 +189,7 @@ def settings(words: Iterable[str]) -> dict[str, str | int]:
     for word in words:
         key, equals, value = word.partition("=")
         if not (key and equals and value):
-            raise UsageError(f"--slurm {short(word)}: expected KEY=VALUE, such as partition=long or time=120 (minutes).")
+            raise UsageError(f"--slurm {short(word)}: expected KEY=VALUE, such as partition=long or time=120.")
         found[key] = int(value) if value.isdecimal() else value
     return found
 
@@ -219,6 +221,18 @@ def halt(jobs: Iterable[str], *, kill: bool) -> set[str]:
         if of:
             subprocess.run(["scancel", *words, *of], check=False, capture_output=True, timeout=60)
     return waiting
+
+
+def cancel(jobs: Path, keys: Iterable[str]) -> int:
+    """Halts the cells' jobs, and with them the other cells there; how many of these cells had one. A driver that waits
+    for them hears that they were interrupted."""
+    live = queue() if jobs.is_dir() else None
+    at = {key: job for key in keys if (job := job_of(jobs, key)) is not None and job in (live or {})}
+    waited = halt(at.values(), kill=False)
+    for key, job in at.items():
+        if job in waited:
+            slurmjob.write(jobs, Outcome(key, "interrupted"))
+    return len(at)
 
 
 def merge(store: SqliteRunStore, results: Path, keys: Iterable[str]) -> None:
