@@ -161,7 +161,9 @@ class Slurm:
             state: Ended = "held back" if job in halted else "interrupted"
             return Outcome(key, state)
         logs = sorted((self.jobs / "submitit").glob(f"{job}_*.out"))
-        return Outcome(key, "lost", f"its SLURM job {job} is gone and has not said why", logs[0] if logs else None)
+        said = [line for log in logs for line in log.read_text(errors="replace").splitlines() if "error: " in line]
+        why = next((line for line in said if "memory" in line), (said or ["its log does not say why"])[-1])
+        return Outcome(key, "lost", f"its SLURM job {job} is gone: {short(why, 200)}", logs[0] if logs else None)
 
     def _ended(self, outcome: Outcome) -> Outcome:
         self._bring(outcome.key)

@@ -137,6 +137,45 @@ def test_stopping_asks_running_cells_and_begins_no_other(times: int, cluster: No
 
 
 @pytest.mark.slow
+def test_a_job_at_its_time_limit_is_requeued_and_goes_on_with_the_rest(cluster: None, tmp_path: Path) -> None:
+    once = (
+        "mark = os.path.join(where, 'begun-' + key); begun = os.path.exists(mark); open(mark, 'a').write('x')\n"
+        "if not begun: signal.signal(signal.SIGINT, lambda *_: sys.exit(130)); time.sleep(300)"
+    )
+    slurms = engine(tmp_path, cells_per_job=3)
+    slurms.settings = {"time": 2, "signal_delay_s": 110}
+    outcomes = list(slurms.submit([cell(n, once if n == 1 else "", tmp_path) for n in range(3)], lambda _: Need()))
+    assert {o.key: o.state for o in outcomes} == dict.fromkeys(map(key_of, range(3)), "ran")
+    assert (tmp_path / f"begun-{key_of(1)}").read_text() == "xx"
+    assert ran(tmp_path) == {key_of(n): "1" for n in range(3)}, "each once"
+
+
+@pytest.mark.slow
+def test_a_cell_that_takes_too_much_memory_is_lost_alone_and_told_so(cluster: None, tmp_path: Path) -> None:
+    greedy = "x = bytearray(2**30)\nfor i in range(0, 2**30, 4096): x[i] = 1\ntime.sleep(60)"
+    cells = [cell(n, greedy if n == 2 else "", tmp_path) for n in range(8)]
+    outcomes = {o.key: o for o in engine(tmp_path).submit(cells, lambda _: Need(minutes=2, mem_gb=0.25))}
+    bad = outcomes.pop(key_of(2))
+    assert (bad.state, "memory limit" in bad.error) == ("lost", True)
+    assert [o.state for o in outcomes.values()] == ["ran"] * 7
+
+
+@pytest.mark.slow
+def test_cancel_stops_a_study_s_jobs_and_its_driver_hears_of_it(cluster: None, tmp_path: Path) -> None:
+    wait = "open(os.path.join(where, 'on-' + key), 'w'); time.sleep(100)"
+    cells, seen = [cell(n, wait, tmp_path) for n in range(8)], list[Outcome]()
+    thread = threading.Thread(target=lambda: seen.extend(engine(tmp_path).submit(cells, lambda _: Need(minutes=2))))
+    thread.start()
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("on-*"))) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert slurm.cancel(tmp_path / "results" / "jobs", [c.key for c in cells]) == 8
+    thread.join(60)
+    assert [o.state for o in seen] == ["interrupted"] * 8
+
+
+@pytest.mark.slow
 def test_what_slurm_refuses_fails_with_its_reason(cluster: None, tmp_path: Path) -> None:
     outcomes = list(engine(tmp_path).submit([cell(0, "", tmp_path)], lambda _: Need(mem_gb=9000, minutes=1)))
     assert [o.state for o in outcomes] == ["failed"]
