@@ -46,6 +46,7 @@ class Work:
 
     def __call__(self) -> None:
         self._local = Local(1, self.logs, lambda key: State.WAITING, self.store, (*SHIELD, *self.program))
+        self._written, self._requeued = set[str](), False
         signal.signal(TO_STOP, lambda *_: self._local.stop())
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -58,7 +59,7 @@ class Work:
         self._requeued = True
         self._local.stop()
         self._wait()
-        rest = [cell for cell in self.cells if not outcome_file(self.jobs, cell.key).exists()]
+        rest = [cell for cell in self.cells if cell.key not in self._written]
         return DelayedSubmission(replace(self, cells=rest)) if rest else None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -66,8 +67,9 @@ class Work:
 
     def _run(self) -> None:
         for outcome in self._local.submit(self.cells, lambda _: replace(self.need, gpus=self.need.gpus or 0)):
-            if not (getattr(self, "_requeued", False) and outcome.state in ("interrupted", "held back")):
+            if not (self._requeued and outcome.state in ("interrupted", "held back")):
                 write(self.jobs, outcome)
+                self._written.add(outcome.key)
 
     def _wait(self) -> None:
         while self._thread.is_alive():  # no join: a signal's handler waits too, in the same thread
