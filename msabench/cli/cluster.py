@@ -34,7 +34,7 @@ def asked(args: argparse.Namespace) -> bool:
 def engine(args: argparse.Namespace, store: SqliteRunStore) -> Engine:
     """Raises UsageError for options that mean nothing, and where submitit or SLURM is not there."""
     from msabench.store import is_mongo
-    from msabench.study import slurm
+    from msabench.study import apart, slurm
 
     if not (cells := number(args.cells_per_job, MOST_PER_JOB)):
         raise UsageError(
@@ -42,8 +42,8 @@ def engine(args: argparse.Namespace, store: SqliteRunStore) -> Engine:
         )
     url = args.store if args.store and is_mongo(args.store) else ""
 
-    def bring(key: str) -> None:
-        slurm.merge(store, args.results, [key])
+    def bring(key: str) -> list[str]:
+        return apart.merge(store, args.results, [key])
 
     return slurm.Slurm(args.results, slurm.settings(args.slurm), cells, bring, url)
 
@@ -53,10 +53,11 @@ def gather(args: argparse.Namespace, place: Path) -> None:
     if not (keys := [folder.name for folder in (args.results / "cells").glob("*")]):
         return
     from msabench.store import open_local
-    from msabench.study import slurm
+    from msabench.study import apart
 
     with closing(open_local(place)) as store:
-        slurm.merge(store, args.results, keys)
+        for sentence in apart.merge(store, args.results, keys):
+            print(sentence)
 
 
 def cancel(args: argparse.Namespace, keys: Iterable[str]) -> int:

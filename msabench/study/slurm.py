@@ -12,18 +12,17 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msabench.errors import UsageError
 from msabench.shown import short
 from msabench.study import slurmjob
+from msabench.study.apart import place
 from msabench.study.engine import Ended, Need, Needs, Outcome, Task
 from msabench.study.local import MSABENCH
 from msabench.study.slurmjob import Light, Work
-
-if TYPE_CHECKING:
-    from msabench.store.embedded.sqlite import SqliteRunStore
 
 POLL = 1.0  # seconds between two looks at the cells' outcomes
 LOOK = 5.0  # and at SLURM's queue
@@ -36,7 +35,7 @@ class Slurm:
 
     results: the folder described above. settings: submitit's, such as partition, account, and time in minutes.
     cells_per_job: cells that a job runs one after the other. bring: called with the key of each cell that has ended,
-    before its outcome is told. store: a mongodb:// address that cells write to as well; "": none.
+    before its outcome is told, and says what cannot be read. store: a mongodb:// address that cells write to as well; "": none.
     Raises UsageError where submitit or SLURM is not there, and for a setting that submitit has not.
     """
 
@@ -45,7 +44,7 @@ class Slurm:
         results: Path,
         settings: Mapping[str, str | int],
         cells_per_job: int,
-        bring: Callable[[str], None],
+        bring: Callable[[str], Sequence[str]],
         store: str = "",
         program: Sequence[str] = MSABENCH,
     ) -> None:
@@ -166,17 +165,15 @@ class Slurm:
         return Outcome(key, "lost", f"its SLURM job {job} is gone: {short(why, 200)}", logs[0] if logs else None)
 
     def _ended(self, outcome: Outcome) -> Outcome:
-        self._bring(outcome.key)
+        damaged = self._bring(outcome.key)
         self._forget(outcome.key)
+        if damaged and outcome.state == "ran":
+            return replace(outcome, state="failed", error=damaged[0])
         return outcome
 
     def _forget(self, key: str) -> None:
         (self.jobs / key).unlink(missing_ok=True)
         slurmjob.outcome_file(self.jobs, key).unlink(missing_ok=True)
-
-
-def place(results: Path, key: str) -> Path:
-    return results / "cells" / key
 
 
 def job_of(jobs: Path, key: str) -> str | None:
@@ -235,24 +232,6 @@ def cancel(jobs: Path, keys: Iterable[str]) -> int:
         if job in waited:
             slurmjob.write(jobs, Outcome(key, "interrupted"))
     return len(at)
-
-
-def merge(store: SqliteRunStore, results: Path, keys: Iterable[str]) -> None:
-    """Brings what cells have stored in their own folders into the store, where that lacks it or has it older."""
-    from msabench.store import local_file
-    from msabench.store.embedded.sqlite import SqliteRunStore
-
-    here, removed = store.states(), store.removed()
-    for key in keys:
-        if not (file := local_file(place(results, key))).exists():
-            continue
-        cell = SqliteRunStore(file, read=True)
-        try:
-            for uuid, run in cell.states().items():
-                if uuid not in removed and (uuid not in here or here[uuid].revision < run.revision):
-                    store.receive([cell.copy(run.id)])
-        finally:
-            cell.close()
 
 
 def _said(*command: str) -> str:

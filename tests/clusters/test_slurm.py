@@ -17,7 +17,7 @@ from run_stores import key_of, run_document
 
 from msabench.errors import UsageError
 from msabench.store.embedded.sqlite import SqliteRunStore
-from msabench.study import slurm
+from msabench.study import apart, slurm
 from msabench.study.engine import Need, Outcome
 from msabench.study.plan import Cell
 
@@ -51,7 +51,7 @@ def cell(number: int, fault: str, where: Path) -> Cell:
 
 def engine(where: Path, cells_per_job: int = 1) -> slurm.Slurm:
     program = (sys.executable, "-S", "-c", PROGRAM)
-    return slurm.Slurm(where / "results", {"time": 5}, cells_per_job, lambda key: None, program=program)
+    return slurm.Slurm(where / "results", {"time": 5}, cells_per_job, lambda key: (), program=program)
 
 
 def ran(where: Path) -> dict[str, str]:
@@ -192,14 +192,17 @@ def test_cells_stores_are_merged_by_uuid_and_again_changes_nothing(tmp_path: Pat
     store = SqliteRunStore(tmp_path / "runs.db")
     keys = [key_of(n) for n in range(3)]
     for key in keys[:2]:
-        slurm.place(tmp_path, key).mkdir(parents=True)
-        own = SqliteRunStore(slurm.place(tmp_path, key) / "runs.db")
+        apart.place(tmp_path, key).mkdir(parents=True)
+        own = SqliteRunStore(apart.place(tmp_path, key) / "runs.db")
         own.finish(own.begin(run_document(key=key)), {"test": {"mae": 0.7}})
         own.close()
+    apart.place(tmp_path, keys[2]).mkdir()
+    (apart.place(tmp_path, keys[2]) / "runs.db").write_bytes(b"no store" * 1000)
     for _ in range(2):
-        slurm.merge(store, tmp_path, keys)
+        (damaged,) = apart.merge(store, tmp_path, [keys[2], *keys[:2]])
+        assert keys[2] in damaged, "it keeps no other back"
         assert sorted(run.key for run in store.find(status="COMPLETED")) == keys[:2]
     store.delete(store.find(key=keys[0])[0].id)
-    slurm.merge(store, tmp_path, keys)
+    apart.merge(store, tmp_path, keys)
     assert [run.key for run in store.find()] == keys[1:2], "what was removed stays so"
     store.close()
