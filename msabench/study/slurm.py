@@ -35,7 +35,8 @@ class Slurm:
 
     results: the folder described above. settings: submitit's, such as partition, account, and time in minutes.
     cells_per_job: cells that a job runs one after the other. bring: called with the key of each cell that has ended,
-    before its outcome is told, and says what cannot be read. store: a mongodb:// address that cells write to as well; "": none.
+    before its outcome is told, and says what cannot be read. store: a mongodb:// address that cells write to as well,
+    or "".
     Raises UsageError where submitit or SLURM is not there, and for a setting that submitit has not.
     """
 
