@@ -206,3 +206,17 @@ def test_cells_stores_are_merged_by_uuid_and_again_changes_nothing(tmp_path: Pat
     apart.merge(store, tmp_path, keys)
     assert [run.key for run in store.find()] == keys[1:2], "what was removed stays so"
     store.close()
+
+
+def test_without_submitit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UsageError, match=r'pip install "msabench\[slurm\]"'):
+        engine(tmp_path)
+
+
+def test_a_job_s_time_must_be_said(tmp_path: Path) -> None:
+    needs_slurm()
+    slurms = engine(tmp_path)
+    slurms.settings = {}
+    with pytest.raises(UsageError, match="say how many minutes"):
+        list(slurms.submit([cell(0, "", tmp_path)], lambda _: Need()))
