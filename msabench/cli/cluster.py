@@ -60,8 +60,8 @@ def gather(args: argparse.Namespace, place: Path) -> None:
             print(sentence)
 
 
-def cancel(args: argparse.Namespace, keys: Iterable[str]) -> int:
-    """Asks SLURM to end the jobs that these cells are in; how many cells that are."""
+def cancel(args: argparse.Namespace, keys: Iterable[str]) -> set[str]:
+    """Asks SLURM to end the jobs that these cells are in; the keys of those that had one."""
     from msabench.study import slurm
 
     return slurm.cancel(args.results / "jobs", keys)

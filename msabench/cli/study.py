@@ -229,11 +229,10 @@ def cancel(study: Study, args: argparse.Namespace) -> int:
     told = 0
     with closing(_reading(args)) as store:
         laid = lay_out(study, args, store)
-        if jobs := cluster.cancel(args, [cell.key for cell in laid.cells]):
-            print(f"  {jobs} cells in SLURM jobs were asked to stop, or will not begin")
-            told += jobs
+        if halted := cluster.cancel(args, [cell.key for cell in laid.cells]):
+            print(f"{len(halted)} cells in SLURM jobs were asked to stop, or will not begin.")
         for cell in laid.cells:
-            if laid.states[cell.key] != State.RUNNING:
+            if laid.states[cell.key] != State.RUNNING or cell.key in halted:  # told twice, it would end at once
                 continue
             alive = store.find(key=cell.key, status="RUNNING")[-1:]
             for run in alive:
@@ -245,7 +244,8 @@ def cancel(study: Study, args: argparse.Namespace) -> int:
                         os.kill(process, signal.SIGINT)
                         told += 1
                         print(f"  {cell}: asked to stop (process {process})")
-    print(f"{told} running cells were asked to stop." if told else "No cell of this study runs here.")
+    if told or not halted:
+        print(f"{told} running cells were asked to stop." if told else "No cell of this study runs here.")
     return 0
 
 

@@ -223,8 +223,8 @@ def halt(jobs: Iterable[str], *, kill: bool) -> set[str]:
     return waiting
 
 
-def cancel(jobs: Path, keys: Iterable[str]) -> int:
-    """Halts the cells' jobs, and with them the other cells there; how many of these cells had one. A driver that waits
+def cancel(jobs: Path, keys: Iterable[str]) -> set[str]:
+    """Halts the cells' jobs, and with them the other cells there; the keys of those that had one. A driver that waits
     for them hears that they were interrupted."""
     live = queue() if jobs.is_dir() else None
     at = {key: job for key in keys if (job := job_of(jobs, key)) is not None and job in (live or {})}
@@ -232,7 +232,7 @@ def cancel(jobs: Path, keys: Iterable[str]) -> int:
     for key, job in at.items():
         if job in waited:
             slurmjob.write(jobs, Outcome(key, "interrupted"))
-    return len(at)
+    return set(at)
 
 
 def _said(*command: str) -> str:
