@@ -34,6 +34,7 @@ examples:
   python -m msabench study table1.yaml --retry-failed     those that failed too
   python -m msabench study status table1.yaml             also while it runs, from another terminal
   python -m msabench study cancel table1.yaml
+  python -m msabench study table1.yaml --engine slurm --slurm partition=long    on a cluster
 
 What a study file says: docs/studies.md. A cell is one run; what is done is what the store of --results shows done.
 Ctrl-C ends the running cells so that they can go on later; twice: at once. Each cell's log is in RESULTS/logs.
