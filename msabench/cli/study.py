@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msabench.cli import cluster
 from msabench.cli.options import add_store, to_path
 from msabench.errors import UsageError
 from msabench.ranges import number
@@ -33,6 +34,7 @@ examples:
   python -m msabench study table1.yaml --retry-failed     those that failed too
   python -m msabench study status table1.yaml             also while it runs, from another terminal
   python -m msabench study cancel table1.yaml
+  python -m msabench study table1.yaml --engine slurm --slurm partition=long    on a cluster
 
 What a study file says: docs/studies.md. A cell is one run; what is done is what the store of --results shows done.
 Ctrl-C ends the running cells so that they can go on later; twice: at once. Each cell's log is in RESULTS/logs.
@@ -56,6 +58,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--no-timing", action="store_true", help="with --dry-run: time no batch of what never ran")
     command.add_argument("--only", metavar="CONDITION", nargs="+", default=[], help="as for list runs: 'model=mcer'")
     command.add_argument("--retry-failed", action="store_true", help="run again what failed before")
+    cluster.add_options(command)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     command.add_argument("--no-amp", action="store_true", help="no mixed precision on CUDA")
     add_store(command)
@@ -122,10 +125,13 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
     from msabench.study.plan import State, state_of
     from msabench.study.resources import need
 
-    resolve_device(args.device)
-    cards = [] if args.device == "cpu" else _cards()
+    clustered = cluster.asked(args)
+    if not clustered:  # a cluster's cards are not here
+        resolve_device(args.device)
+    cards = [] if args.device == "cpu" or clustered else _cards()
     jobs = _jobs(args, cards)
     place = _place(args)
+    cluster.gather(args, place)
     with closing(_reading(args) if args.dry_run else open_local(place)) as store:
         laid = lay_out(study, args, store)
         if study.title:
@@ -141,10 +147,14 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
         print("\n".join([*view.faults(laid.cells), about, *outlook]), flush=True)
         show = sys.stderr.isatty()
         done = sum(laid.states[cell.key] == State.DONE for cell in laid.cells)
-        engine = Local(
-            jobs, args.results / "logs", lambda key: state_of(store, store.find(key=key)), args.store, cards=cards
+        engine = (
+            cluster.engine(args, store)
+            if clustered
+            else Local(
+                jobs, args.results / "logs", lambda key: state_of(store, store.find(key=key)), args.store, cards=cards
+            )
         )
-        usual = Need(study.threads or max(1, len(_cores()) // jobs), study.minutes)
+        usual = Need(study.threads or (1 if clustered else max(1, len(_cores()) // jobs)), study.minutes)
         with view.Bars(laid.cells, store, done=done, jobs=jobs, show=show) as bars:
             tally = drive.drive(
                 laid.cells,
@@ -196,6 +206,7 @@ def status(study: Study, args: argparse.Namespace) -> int:
     from msabench.study import view
     from msabench.study.plan import State
 
+    cluster.gather(args, _place(args))
     with closing(_reading(args)) as store:
         laid = lay_out(study, args, store)
         print(view.summary(laid.cells, laid.states, laid.took, parse_jobs(args.jobs), retry_failed=args.retry_failed))
@@ -219,8 +230,10 @@ def cancel(study: Study, args: argparse.Namespace) -> int:
     told = 0
     with closing(_reading(args)) as store:
         laid = lay_out(study, args, store)
+        if halted := cluster.cancel(args, [cell.key for cell in laid.cells]):
+            print(f"{len(halted)} cells in SLURM jobs were asked to stop, or will not begin.")
         for cell in laid.cells:
-            if laid.states[cell.key] != State.RUNNING:
+            if laid.states[cell.key] != State.RUNNING or cell.key in halted:  # told twice, it would end at once
                 continue
             alive = store.find(key=cell.key, status="RUNNING")[-1:]
             for run in alive:
@@ -232,7 +245,8 @@ def cancel(study: Study, args: argparse.Namespace) -> int:
                         os.kill(process, signal.SIGINT)
                         told += 1
                         print(f"  {cell}: asked to stop (process {process})")
-    print(f"{told} running cells were asked to stop." if told else "No cell of this study runs here.")
+    if told or not halted:
+        print(f"{told} running cells were asked to stop." if told else "No cell of this study runs here.")
     return 0
 
 

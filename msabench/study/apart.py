@@ -1,0 +1,32 @@
+"""A cluster's cells store apart, each in a folder of its own: on a network file system a store has one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from msabench.errors import StoreError
+from msabench.store import local_file
+from msabench.store.embedded.sqlite import SqliteRunStore
+
+
+def place(results: Path, key: str) -> Path:
+    return results / "cells" / key
+
+
+def merge(store: SqliteRunStore, results: Path, keys: Iterable[str]) -> list[str]:
+    """Brings what cells have stored in their own folders into the store, where that lacks it or has it older; a
+    sentence about each that cannot be read."""
+    here, removed, damaged = store.states(), store.removed(), []
+    for key in keys:
+        if not (file := local_file(place(results, key))).exists():
+            continue
+        try:
+            with closing(SqliteRunStore(file, read=True)) as cell:
+                for uuid, run in cell.states().items():
+                    if uuid not in removed and (uuid not in here or here[uuid].revision < run.revision):
+                        store.receive([cell.copy(run.id)])
+        except StoreError as error:
+            damaged.append(str(error))
+    return damaged
