@@ -58,7 +58,8 @@ class TFN(Model):
     def forward(self, batch: Batch) -> Output:
         audio, visual, text = self.subnets(self.text(batch.text), batch).values()  # (B, 1 + h_m)
         pairs = torch.einsum("ba,bv->bav", audio, visual).flatten(1)  # (B, (1 + h_a)(1 + h_v))
-        fused = torch.einsum("bp,bt->bpt", pairs, text).flatten(1)  # (B, (1 + h_a)(1 + h_v)(1 + h_t))
+        # (B, (1 + h_a)(1 + h_v)(1 + h_t)), as a product of matrices: einsum's gradient is 3 times as slow
+        fused = torch.bmm(pairs.unsqueeze(2), text.unsqueeze(1)).flatten(1)
         share = self.infer(fused).squeeze(-1).sigmoid()  # (B,)
         return Output(self.label_range * (2 * share - 1))
 

@@ -129,3 +129,17 @@ def _span(kind: Any, low: Any, high: Any) -> Span:
     if kind == "log" and low <= 0:
         raise UsageError(f"log: expected numbers above 0, got {brief([low, high])}. With 0 among them: {{float: …}}")
     return Span(kind, low, high) if kind == "int" else Span(kind, float(low), float(high))
+
+
+def optuna_study(seed: int = 0) -> Any:
+    """An empty one that draws at random. Raises UsageError where Optuna is not installed."""
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise UsageError('a search needs Optuna:  python -m pip install "msabench[search]"') from None
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that is made
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    optuna.logging.set_verbosity(before)
+    return study

@@ -145,7 +145,7 @@ def importance(search: Search) -> tuple[dict[str, float], str]:
 
     PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023), of Optuna, as `hidden.text: 0.7`; the shares' sum is 1.
     """
-    from msabench.study.space import optuna_study
+    from msabench.literature.ranges import optuna_study
 
     if len(search.draws) < FEWEST:
         return {}, f"for importance there are too few: it needs {FEWEST}"

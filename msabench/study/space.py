@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from msabench.contract import registry
 from msabench.errors import UsageError, closest
 from msabench.literature import published, ranges
-from msabench.literature.ranges import Choice, Range
+from msabench.literature.ranges import Choice, Range, optuna_study
 from msabench.ranges import LARGEST_SEED, parse_seeds
 
 DIGITS = 3  # of a number that was drawn: as many as anybody types, and no more than all machines agree on
@@ -74,20 +74,6 @@ def draws(space: Mapping[str, Range], trials: int, seed: int) -> list[dict[str, 
     of = {name: _distribution(found) for name, found in space.items()}
     asked = [study.ask(of).params for _ in range(trials)]
     return [_settings(space, params) for params in asked]
-
-
-def optuna_study(seed: int = 0) -> Any:
-    """An empty one that draws at random. Raises UsageError where Optuna is not installed."""
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise UsageError('a search needs Optuna:  python -m pip install "msabench[search]"') from None
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that is made
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    optuna.logging.set_verbosity(before)
-    return study
 
 
 def _distribution(found: Range) -> Any:
