@@ -38,11 +38,10 @@ from msabench.errors import UsageError, closest
 from msabench.files import check_file, expand
 from msabench.literature import published
 from msabench.literature.published import Loader
-from msabench.ranges import parse_seeds
 from msabench.shown import brief
 from msabench.study.lines import Place, line_of, repeated
 from msabench.study.resources import Resources
-from msabench.study.space import Search
+from msabench.study.space import Search, Seeds
 
 Settings = dict[str, Any]
 ALL = "all"  # in the place of models' names
@@ -64,7 +63,7 @@ class Study(BaseModel):
     title: str = ""
     models: list[str] = Field(min_length=1)
     datasets: list[str] = Field(min_length=1)
-    seeds: list[int] = [0]
+    seeds: Seeds = [0]
     presets: list[str] = []
     text_mode: Literal["finetune", "frozen", "features"] | None = None
     text_encoder: str | None = None
@@ -85,15 +84,6 @@ class Study(BaseModel):
     @classmethod
     def _one(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _seeds(cls, value: Any) -> Any:
-        """0-4 is text in YAML."""
-        try:
-            return parse_seeds(str(value)) if isinstance(value, (str, int)) else value
-        except UsageError as error:
-            raise ValueError(str(error).removeprefix("--seeds ")) from None
 
     @property
     def names(self) -> list[str]:

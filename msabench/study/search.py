@@ -102,9 +102,10 @@ class SearchPlanner(Planner):
 
     def _told(self, contest: Contest, states: Mapping[str, State], ranked: Sequence[tuple[float, int]]) -> str:
         search = self.search
-        failed = sum(any(states[c.key] in (State.FAILED, State.CANNOT) for c in cells) for cells in contest.cells)
-        failures = f", {failed} failed" if failed else ""
-        told = f"search {contest.place}: {len(ranked)} of {search.trials} draws done{failures}"
+        told = f"search {contest.place}: {len(ranked)} of {search.trials} draws done"
+        for state in (State.FAILED, State.CANNOT):
+            if number := sum(any(states[cell.key] == state for cell in cells) for cells in contest.cells):
+                told += f", {number} {state}"
         if contest.over(states) and not ranked:
             return f"{told}: there is no winner"
         if ranked:

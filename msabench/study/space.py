@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from msabench.contract import registry
 from msabench.errors import UsageError, closest
@@ -14,6 +14,17 @@ from msabench.literature.ranges import Choice, Range, optuna_study
 from msabench.ranges import LARGEST_SEED, parse_seeds
 
 DIGITS = 3  # of a number that was drawn: as many as anybody types, and no more than all machines agree on
+
+
+def _seeds(value: Any) -> Any:
+    """0-4 is text in YAML."""
+    try:
+        return parse_seeds(str(value)) if isinstance(value, (str, int)) else value
+    except UsageError as error:
+        raise ValueError(str(error).removeprefix("--seeds ")) from None
+
+
+Seeds = Annotated[list[int], BeforeValidator(_seeds)]
 
 
 class Search(BaseModel):
@@ -29,16 +40,8 @@ class Search(BaseModel):
     trials: int = Field(ge=1, le=10_000)
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     winners: int = Field(default=1, ge=0)
-    seeds: list[int] = Field(min_length=1)
+    seeds: Seeds = Field(min_length=1)
     space: dict[str, dict[str, Any]] = {}
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _seeds(cls, value: Any) -> Any:
-        try:
-            return parse_seeds(str(value)) if isinstance(value, (str, int)) else value
-        except UsageError as error:
-            raise ValueError(str(error).removeprefix("--seeds ")) from None
 
     def ranges(self, model: str, fixed: Iterable[str] = ()) -> dict[str, Range]:
         """What is drawn for a model, in alphabetical order; not what the study itself sets.

@@ -195,6 +195,12 @@ def test_where_all_draws_failed_nobody_wins(data_dir: Path, store: SqliteRunStor
     assert plan.outlook(states(plan.cells(), store), store)[0].endswith("there is no winner")
 
 
+def test_draws_that_cannot_run_have_not_failed(data_dir: Path, store: SqliteRunStore) -> None:
+    plan = laid(data_dir)
+    told = plan.outlook({cell.key: State.CANNOT for cell in plan.cells()}, store)[0]
+    assert "0 of 4 draws done, 4 cannot run: there is no winner" in told
+
+
 def test_a_full_run_s_validation_score_is_no_draw_s(data_dir: Path, store: SqliteRunStore) -> None:
     plan = laid(data_dir)
     for cell in plan.cells():
