@@ -8,12 +8,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msabench.cli import cluster
+from msabench.cli.laid import Laid, follow, lay_out, timed
 from msabench.cli.options import add_store, to_path
 from msabench.errors import UsageError
 from msabench.ranges import number
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.study.drive import Tally
     from msabench.study.file import Study
-    from msabench.study.plan import Cell, Planner, State
 
 EXAMPLES = """\
 examples:
@@ -78,43 +77,6 @@ def run(args: argparse.Namespace) -> int:
     return VERBS[verbs[0] if verbs else "run"](study, args)
 
 
-@dataclass
-class Laid:
-    """A study laid out: its cells, their states, their estimates."""
-
-    cells: list[Cell]
-    states: dict[str, State]
-    took: dict[str, float]
-    planner: Planner
-
-
-def lay_out(study: Study, args: argparse.Namespace, store: SqliteRunStore) -> Laid:
-    from msabench.study import search
-    from msabench.study.plan import State, only, seconds, states
-
-    options = ["--results", str(args.results.absolute()), "--device", args.device, "--resume", "--no-progress"]
-    planner = search.planner(study, [*options, *(["--no-amp"] if args.no_amp else [])])
-    cells = planner.cells()
-    for said in planner.said:
-        print(said)
-    found = states(cells, store)
-    if not (args.retry_failed and State.FAILED in found.values()):  # a draw that failed may yet win
-        cells = [*cells, *(won := planner.winners(found, store))]
-        found |= states(won, store)
-    if args.only:
-        cells = only(cells, found, args.only)
-    return Laid(cells, found, seconds(cells, store), planner)
-
-
-def follow(laid: Laid, store: SqliteRunStore, conditions: Sequence[str]) -> list[Cell]:
-    """The cells that what has ended since makes known."""
-    from msabench.study.plan import only, states
-
-    found = laid.planner.winners(states(laid.planner.cells(), store), store)
-    new = [cell for cell in found if cell.key not in laid.states]
-    return only(new, states(new, store), conditions) if new and conditions else new
-
-
 def carry_out(study: Study, args: argparse.Namespace) -> int:
     """Runs the study: also what `run` does with lists of models or datasets."""
     from msabench.runs.run import resolve_device
@@ -139,8 +101,8 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
         about = view.summary(laid.cells, laid.states, laid.took, jobs, retry_failed=args.retry_failed)
         outlook = laid.planner.outlook(laid.states, store)
         if args.dry_run:
-            timed = [] if args.no_timing else _timed(laid, args, study.threads or 1)
-            print("\n".join([view.table(laid.cells, laid.states, laid.took), "", about, *timed, *outlook]))
+            costs = [] if args.no_timing else timed(laid, args, study.threads or 1)
+            print("\n".join([view.table(laid.cells, laid.states, laid.took), "", about, *costs, *outlook]))
             return 0
         if laid.cells and all(cell.fault for cell in laid.cells):
             raise UsageError("no cell of this study can run.\n  " + "\n  ".join(view.faults(laid.cells)))
@@ -167,22 +129,6 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
                 then=partial(follow, laid, store, args.only),
             )
         return _conclude(tally, laid, store)
-
-
-def _timed(laid: Laid, args: argparse.Namespace, threads: int) -> list[str]:
-    """What stored runs do not tell of, from a few batches, with as many threads as a cell has."""
-    import torch
-
-    from msabench.runs.run import resolve_device
-    from msabench.study import timing
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        device = resolve_device(args.device)
-        return timing.told(laid.cells, laid.states, laid.took, laid.planner.content, device, amp=not args.no_amp)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore) -> int:
