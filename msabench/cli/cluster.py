@@ -8,15 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msabench.errors import UsageError
-from msabench.ranges import number
-from msabench.shown import short
+from msabench.cli.options import count
 
 if TYPE_CHECKING:
     from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.study.engine import Engine
-
-MOST_PER_JOB = 1024
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -36,10 +32,7 @@ def engine(args: argparse.Namespace, store: SqliteRunStore) -> Engine:
     from msabench.store import is_mongo
     from msabench.study import apart, slurm
 
-    if not (cells := number(args.cells_per_job, MOST_PER_JOB)):
-        raise UsageError(
-            f"--cells-per-job {short(args.cells_per_job)}: expected a whole number from 1 to {MOST_PER_JOB:,}."
-        )
+    cells = count("--cells-per-job", args.cells_per_job)
     url = args.store if args.store and is_mongo(args.store) else ""
 
     def bring(key: str) -> list[str]:

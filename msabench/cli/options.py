@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msabench.errors import UsageError
-from msabench.ranges import LARGEST_RUN, span
+from msabench.ranges import LARGEST_RUN, number, span
 from msabench.shown import short
 from msabench.store import redact
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
+
+MOST_CELLS = 1024  # at a time, on a card, in a job
 
 
 def to_path(text: str) -> Path:
@@ -62,6 +64,13 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir", metavar="DIR", type=to_path, help="where the pickles are ($MSABENCH_DATA, ./data)"
     )
+
+
+def count(option: str, text: str) -> int:
+    """Of cells. Raises UsageError for what is no number from 1."""
+    if not (found := number(text, MOST_CELLS)):
+        raise UsageError(f"{option} {short(text)}: expected a whole number from 1 to {MOST_CELLS:,}.")
+    return found
 
 
 def parse_runs(words: Sequence[str], example: str) -> list[range]:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from msabench.cli.options import add_data_dir, add_store, to_path
-from msabench.cli.study import carry_out, parse_jobs
+from msabench.cli.options import add_data_dir, add_store, count, to_path
+from msabench.cli.study import carry_out
 from msabench.errors import UsageError
 from msabench.ranges import parse_seeds
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     }
     overrides = args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
 
-    if "," in args.model + args.dataset or parse_jobs(args.jobs) > 1:
+    if "," in args.model + args.dataset or count("--jobs", args.jobs) > 1:
         return run_several(args, seeds, overrides)
 
     from msabench.runs import run as runner

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from msabench.cli import cluster
 from msabench.cli.laid import Laid, follow, lay_out, timed
-from msabench.cli.options import add_store, to_path
+from msabench.cli.options import MOST_CELLS, add_store, count, to_path
 from msabench.errors import UsageError
-from msabench.ranges import number
 from msabench.shown import short
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ What a study file says: docs/studies.md. A cell is one run; what is done is what
 Ctrl-C ends the running cells so that they can go on later; twice: at once. Each cell's log is in RESULTS/logs.
 Exit codes: 0 all is done, 1 cells failed, 130 stopped.
 """
-MOST_JOBS = 1024
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -155,7 +153,9 @@ def status(study: Study, args: argparse.Namespace) -> int:
     cluster.gather(args, _place(args))
     with closing(_reading(args)) as store:
         laid = lay_out(study, args, store)
-        print(view.summary(laid.cells, laid.states, laid.took, parse_jobs(args.jobs), retry_failed=args.retry_failed))
+        print(
+            view.summary(laid.cells, laid.states, laid.took, count("--jobs", args.jobs), retry_failed=args.retry_failed)
+        )
         for cell in laid.cells:
             runs = store.find(key=cell.key)
             if laid.states[cell.key] == State.RUNNING:
@@ -199,22 +199,14 @@ def cancel(study: Study, args: argparse.Namespace) -> int:
 VERBS = {"run": carry_out, "status": status, "cancel": cancel}
 
 
-def parse_jobs(text: str) -> int:
-    """Raises UsageError for what is no number from 1."""
-    if not (jobs := number(text, MOST_JOBS)):
-        raise UsageError(f"--jobs {short(text)}: expected a whole number from 1 to {MOST_JOBS:,}.")
-    return jobs
-
-
 def _jobs(args: argparse.Namespace, cards: Sequence[str]) -> int:
     """How many cells run at a time. Raises UsageError for what is no number, and for --per-gpu without a card."""
     if (per_gpu := getattr(args, "per_gpu", None)) is None:  # `run` has no such option
-        return parse_jobs(args.jobs)
-    if not (cells := number(per_gpu, MOST_JOBS)):
-        raise UsageError(f"--per-gpu {short(per_gpu)}: expected a whole number from 1 to {MOST_JOBS:,}.")
+        return count("--jobs", args.jobs)
+    cells = count("--per-gpu", per_gpu)
     if not cards:
         raise UsageError("--per-gpu: there is no card here. Say how many cells run at a time:  --jobs N")
-    return min(cells * len(cards), MOST_JOBS)
+    return min(cells * len(cards), MOST_CELLS)
 
 
 def _cards() -> list[str]:

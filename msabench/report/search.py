@@ -104,9 +104,8 @@ def _mae(runs: Sequence[RunRecord]) -> float:
     """A draw's, NaN if a seed has none. Of several runs of one seed the first counts, as in the search itself."""
     found = {run.seed: math.nan for run in runs}
     for run in reversed(runs):
-        if run.status == "COMPLETED" and run.result:
-            mae = run.result.get("valid", {}).get("mae")
-            found[run.seed] = float(mae) if isinstance(mae, (int, float)) else math.nan
+        if run.status == "COMPLETED":
+            found[run.seed] = run.valid_mae
     return statistics.fmean(found.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,6 +45,12 @@ class RunRecord:
     def validation_only(self) -> bool:
         """Whether it was never to be tested: it counts in no table."""
         return bool(self.config.get("validation_only"))
+
+    @property
+    def valid_mae(self) -> float:
+        """NaN where it has none."""
+        mae = ((self.result or {}).get("valid") or {}).get("mae")
+        return float(mae) if isinstance(mae, (int, float)) else math.nan
 
     @property
     def all_notes(self) -> tuple[str, ...]:

@@ -123,10 +123,6 @@ def validation_maes(store: RunStore) -> dict[str, float]:
     """By key, of runs for validation only; of several of one key, the first that was made."""
     found: dict[str, float] = {}
     for run in store.find(status="COMPLETED"):
-        if run.validation_only and run.result:
-            found.setdefault(run.key, _number(run.result.get("valid", {}).get("mae")))
+        if run.validation_only:
+            found.setdefault(run.key, run.valid_mae)
     return found
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
