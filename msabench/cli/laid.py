@@ -50,7 +50,7 @@ def follow(laid: Laid, store: SqliteRunStore, conditions: Sequence[str]) -> list
     return only(new, states(new, store), conditions) if new and conditions else new
 
 
-def timed(laid: Laid, args: argparse.Namespace, threads: int) -> list[str]:
+def timed(laid: Laid, args: argparse.Namespace, threads: int, jobs: int) -> list[str]:
     """What stored runs do not tell of, from a few batches, with as many threads as a cell has."""
     import torch
 
@@ -61,6 +61,7 @@ def timed(laid: Laid, args: argparse.Namespace, threads: int) -> list[str]:
     torch.set_num_threads(threads)
     try:
         device = resolve_device(args.device)
-        return timing.told(laid.cells, laid.states, laid.took, laid.planner.content, device, amp=not args.no_amp)
+        amp, load = not args.no_amp, laid.planner.content
+        return timing.told(laid.cells, laid.states, laid.took, load, device, amp=amp, jobs=jobs)
     finally:
         torch.set_num_threads(before)

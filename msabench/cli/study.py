@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.study.drive import Tally
     from msabench.study.file import Study
+    from msabench.study.plan import Cell
 
 EXAMPLES = """\
 examples:
@@ -99,7 +101,7 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
         about = view.summary(laid.cells, laid.states, laid.took, jobs, retry_failed=args.retry_failed)
         outlook = laid.planner.outlook(laid.states, store)
         if args.dry_run:
-            costs = [] if args.no_timing else timed(laid, args, study.threads or 1)
+            costs = [] if args.no_timing else timed(laid, args, study.threads or 1, jobs)
             print("\n".join([view.table(laid.cells, laid.states, laid.took), "", about, *costs, *outlook]))
             return 0
         if laid.cells and all(cell.fault for cell in laid.cells):
@@ -169,31 +171,43 @@ def status(study: Study, args: argparse.Namespace) -> int:
 
 def cancel(study: Study, args: argparse.Namespace) -> int:
     """Asks this host's processes at cells of the study to stop; a driver that loses a cell so stops too."""
-    import platform
+    from msabench.study.plan import START
 
-    from msabench.study.plan import State
-
-    told = 0
+    until = time.monotonic() + 2 * START
     with closing(_reading(args)) as store:
         laid = lay_out(study, args, store)
         if halted := cluster.cancel(args, [cell.key for cell in laid.cells]):
             print(f"{len(halted)} cells in SLURM jobs were asked to stop, or will not begin.")
-        for cell in laid.cells:
-            if laid.states[cell.key] != State.RUNNING or cell.key in halted:  # told twice, it would end at once
-                continue
-            alive = store.find(key=cell.key, status="RUNNING")[-1:]
-            for run in alive:
-                process = store.document(run.id)["info"]["msabench"].get("process")
-                if run.environment.get("host") != platform.node():
-                    print(f"  {cell}: it runs on {run.environment.get('host')}, and is stopped there")
-                elif process is not None:
-                    with suppress(ProcessLookupError):
-                        os.kill(process, signal.SIGINT)
-                        told += 1
-                        print(f"  {cell}: asked to stop (process {process})")
+        others = [cell for cell in laid.cells if cell.key not in halted]  # told twice, one would end at once
+        while not (running := _running(others, store)) and not halted and time.monotonic() < until:
+            time.sleep(0.5)  # one that is just starting is not in the store yet
+        told = sum(_told(cell, store) for cell in running)
     if told or not halted:
         print(f"{told} running cells were asked to stop." if told else "No cell of this study runs here.")
     return 0
+
+
+def _running(cells: Sequence[Cell], store: SqliteRunStore) -> list[Cell]:
+    from msabench.study.plan import State, states
+
+    found = states(cells, store)
+    return [cell for cell in cells if found[cell.key] == State.RUNNING]
+
+
+def _told(cell: Cell, store: SqliteRunStore) -> bool:
+    """Asks the process at a cell to stop; False where it is not this host's."""
+    import platform
+
+    for run in store.find(key=cell.key, status="RUNNING")[-1:]:
+        process = store.document(run.id)["info"]["msabench"].get("process")
+        if run.environment.get("host") != platform.node():
+            print(f"  {cell}: it runs on {run.environment.get('host')}, and is stopped there")
+        elif process is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGINT)
+                print(f"  {cell}: asked to stop (process {process})")
+                return True
+    return False
 
 
 VERBS = {"run": carry_out, "status": status, "cancel": cancel}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 from msabench.errors import StoreError
-from msabench.store import local_file
+from msabench.store import checkpoints, local_file
 from msabench.store.embedded.sqlite import SqliteRunStore
 
 
@@ -27,6 +28,17 @@ def merge(store: SqliteRunStore, results: Path, keys: Iterable[str]) -> list[str
                 for uuid, run in cell.states().items():
                     if uuid not in removed and (uuid not in here or here[uuid].revision < run.revision):
                         store.receive([cell.copy(run.id)])
-        except StoreError as error:
+                if cell.find(key=key, status="COMPLETED"):
+                    _weights(results, key)
+        except (StoreError, OSError) as error:
             damaged.append(str(error))
     return damaged
+
+
+def _weights(results: Path, key: str) -> None:
+    """Moves a cell's weights to where those of the store's runs lie, for `predict`; those that are there stay."""
+    there, here = checkpoints.folder(place(results, key), key), checkpoints.folder(results, key)
+    over = (there / checkpoints.BEST).is_file() and not (there / checkpoints.LAST).exists()  # a cell's last act
+    if over and not here.exists():
+        here.parent.mkdir(exist_ok=True)
+        os.rename(there, here)

@@ -21,6 +21,7 @@ from msabench.train import kernels
 from msabench.train.loop import Trainer, build_model
 
 BATCHES = 3  # the first is not counted: it warms up
+OPEN = (State.WAITING, State.INTERRUPTED, State.RUNNING)
 EPOCH = 3  # the one that is timed: none in which gradients are measured, and labels are generated already
 
 
@@ -104,30 +105,47 @@ def told(
     device: torch.device,
     *,
     amp: bool = True,
+    jobs: int = 1,
 ) -> list[str]:
-    """A sentence per kind (model, dataset and kind of text) that has cells to run and no stored run.
+    """A sentence per kind (model, dataset and kind of text) that has cells to run and no stored run; then one about all
+    that there is to run, `jobs` cells at a time.
 
     load: a dataset by name and alignment. A kind that cannot be timed says why.
     """
     kinds: dict[tuple[str, str, str], list[Cell]] = {}
+    cells = list(cells)
     for cell in cells:
-        if states[cell.key] == State.WAITING and cell.key not in took:
+        if states[cell.key] in OPEN and cell.key not in took:
             kinds.setdefault((cell.model, cell.dataset, cell.text), []).append(cell)
-    return [_told(found, load, device, amp) for found in kinds.values()]
+    if not kinds:
+        return []
+    costs = [_cost(found, load, device, amp) for found in kinds.values()]
+    known = sum(took[cell.key] for cell in cells if cell.key in took and states[cell.key] in OPEN)
+    ends = {span((known + sum(getattr(cost, end) for cost in costs)) / jobs): None for end in ("least", "most")}
+    without = ", without what cannot be timed" if any(cost.most == 0 for cost in costs) else ""
+    return [*(cost.told for cost in costs), f"all in all, {jobs} at a time: about {' to '.join(ends)}{without}"]
 
 
-def _told(cells: list[Cell], load: Callable[[str, str], Dataset], device: torch.device, amp: bool) -> str:
+@dataclass(frozen=True)
+class Cost:
+    """Of all cells of one kind together, in seconds; 0 where they cannot be timed."""
+
+    told: str
+    least: float = 0.0
+    most: float = 0.0
+
+
+def _cost(cells: list[Cell], load: Callable[[str, str], Dataset], device: torch.device, amp: bool) -> Cost:
     cell, n = cells[0], len(cells)
     assert cell.config is not None  # of a cell that can run
     about = f"timed {cell.model} {cell.dataset}, no run stored: "
     try:
         time = run_time(cell.config, load(cell.dataset, cell.config.data.alignment), device, amp=amp)
     except Exception as error:  # whatever a model's own code raises: its run will store it
-        return f"{about}cannot be timed: {error}"
-    if time.least == time.most:
-        return f"{about}{n} × about {span(time.most)}"
+        return Cost(f"{about}cannot be timed: {error}")
     hparams = cell.config.hparams
-    return (
-        f"{about}{n} × about {span(time.least)} to {span(time.most)} "
-        f"({BATCHES - 1} batches; patience {hparams.patience} used up at once, to max_epochs {hparams.max_epochs})"
-    )
+    span_of = span(time.most)
+    if time.least != time.most:
+        patience = f"patience {hparams.patience} used up at once, to max_epochs {hparams.max_epochs}"
+        span_of = f"{span(time.least)} to {span_of} ({BATCHES - 1} batches; {patience})"
+    return Cost(f"{about}{n} × about {span_of}", n * time.least, n * time.most)

@@ -198,10 +198,16 @@ def test_cells_stores_are_merged_by_uuid_and_again_changes_nothing(tmp_path: Pat
         own.close()
     apart.place(tmp_path, keys[2]).mkdir()
     (apart.place(tmp_path, keys[2]) / "runs.db").write_bytes(b"no store" * 1000)
+    for name, key in (("best.pt", keys[0]), ("best.pt", keys[1]), ("last.pt", keys[1])):
+        file = apart.place(tmp_path, key) / "checkpoints" / key / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     for _ in range(2):
         (damaged,) = apart.merge(store, tmp_path, [keys[2], *keys[:2]])
         assert keys[2] in damaged, "it keeps no other back"
         assert sorted(run.key for run in store.find(status="COMPLETED")) == keys[:2]
+    weights = [path.parent.name for path in (tmp_path / "checkpoints").glob("*/best.pt")]
+    assert weights == keys[:1], "where `predict` looks; the other cell has not wholly ended"
     store.delete(store.find(key=keys[0])[0].id)
     apart.merge(store, tmp_path, keys)
     assert [run.key for run in store.find()] == keys[1:2], "what was removed stays so"

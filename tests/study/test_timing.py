@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,13 @@ def test_a_kind_is_timed_once_and_one_that_fails_says_why(data_dir: Path, monkey
         return whole(config, *words, **options)
 
     monkeypatch.setattr(timing, "run_time", times)
-    first, second = timing.told(cells, states, {}, planner.content, CPU)
+    first, second, whole_study = timing.told(cells, states, {}, planner.content, CPU, jobs=2)
     assert first == "timed mean mosi, no run stored: cannot be timed: as the test wants it"
     assert second.startswith("timed ridge_audio mosi, no run stored: 2 × about ")
+    assert re.fullmatch(r"all in all, 2 at a time: about \d+ s, without what cannot be timed", whole_study)
+    monkeypatch.setattr(timing, "run_time", lambda *words, **options: timing.Timed(3600, 7200))
+    took = {cell.key: 60.0 for cell in cells[:2]}
+    assert timing.told(cells, states, took, planner.content, CPU, jobs=2)[1:] == [
+        "all in all, 2 at a time: about 61 min to 2.0 h"
+    ]
     assert timing.told(cells, states, {cell.key: 1.0 for cell in cells}, planner.content, CPU) == []
