@@ -1,5 +1,5 @@
 """Metrics of sentiment regression: as the field scores it (sentiment.py), as other repositories do (conventions.py),
-and over resamples (resampling.py)."""
+over resamples (resampling.py), and what a table's figures can carry (statistics.py)."""
 
 import functools
 from pathlib import Path
@@ -23,23 +23,47 @@ from msabench.metrics.sentiment import (
     mae,
     undefined,
 )
+from msabench.metrics.statistics import (
+    Comparison,
+    Estimate,
+    Scores,
+    compare,
+    estimate,
+    holm,
+    interquartile_mean,
+    ranks,
+    resample,
+    smallest_difference,
+    ties,
+)
 
 __all__ = [
     "METRICS",
     "PROTOCOLS",
+    "Comparison",
+    "Estimate",
     "Metric",
     "MetricError",
+    "Scores",
     "acc_2_has0",
     "acc_2_non0",
     "acc_5",
     "acc_7",
     "bootstrap",
+    "compare",
     "corr",
+    "estimate",
     "evaluate",
     "f1_has0",
     "f1_non0",
     "functions",
+    "holm",
+    "interquartile_mean",
     "mae",
+    "ranks",
+    "resample",
+    "smallest_difference",
+    "ties",
     "undefined",
     "version",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +29,19 @@ def resamples(size: int, n: int, seed: int) -> Iterator[NDArray[np.int64]]:
 def bootstrap(
     pred: ArrayLike, true: ArrayLike, n: int = 1000, seed: int = 0, protocol: str = "mosi"
 ) -> dict[str, Array]:
-    """`evaluate` of n resamples of the rows: (n,) per metric.
+    """`evaluate` of n resamples of the rows: (n,) per metric. Raises MetricError, UsageError.
+
+    >>> samples = bootstrap([1.0, -1.0, 0.5], [2.0, -1.0, -0.5], n=100)
+    >>> samples["mae"].shape, samples["acc_2_has0"].min() >= 0
+    ((100,), np.True_)
+    """
+    return {name: values[0] for name, values in bootstraps([pred], true, n, seed, protocol).items()}
+
+
+def bootstraps(
+    preds: Sequence[ArrayLike], true: ArrayLike, n: int = 1000, seed: int = 0, protocol: str = "mosi"
+) -> dict[str, Array]:
+    """`bootstrap` of several predictions (runs) of the same rows in one pass: (runs, n) per metric.
 
     A resample's metrics depend on it only through sums over its rows: of errors, of hits, of class members, of first
     and second moments. A row that is drawn c times adds c times its own terms, so that one matrix product of counts
@@ -38,24 +50,35 @@ def bootstrap(
     Moments lose digits to cancellation where a resample is all but constant: those are done again from their rows.
     A function that has no such sums here is called on each resample: as exact, and slower.
     Raises MetricError, UsageError.
-
-    >>> samples = bootstrap([1.0, -1.0, 0.5], [2.0, -1.0, -0.5], n=100)
-    >>> samples["mae"].shape, samples["acc_2_has0"].min() >= 0
-    ((100,), np.True_)
     """
     if n < 1:
         raise UsageError(f"bootstrap: n is {n}; expected at least one resample.")
-    p, y = metrics.inputs(pred, true, protocol)
+    pairs = [metrics.inputs(pred, true, protocol) for pred in preds]
+    terms = [_sums_of(p, y, protocol) for p, y in pairs]
+    every = np.concatenate([columns for columns, _ in terms], axis=1)  # (N, runs * K)
+
+    chunks: list[list[dict[str, Array]]] = []
+    for rows in resamples(len(every), n, seed):
+        cells = rows + len(every) * np.arange(len(rows))[:, None]  # a cell of its own per resample and row
+        counts = np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape)
+        sums = (counts.astype(np.float64) @ every).T.reshape(len(pairs), -1, len(rows))  # (runs, K, chunk)
+        chunks.append([score(of, rows) for (_, score), of in zip(terms, sums, strict=True)])
+    return {
+        name: np.stack([np.concatenate([chunk[run][name] for chunk in chunks]) for run in range(len(pairs))])
+        for name in chunks[0][0]
+    }
+
+
+def _sums_of(p: Array, y: Array, protocol: str) -> tuple[Array, Callable[[Array, NDArray[np.int64]], dict[str, Array]]]:
+    """What the rows add to a resample's sums, (N, K); and the metrics (chunk,) of resamples `rows` (chunk, N) with
+    sums (K, chunk)."""
     means, sides = _terms(p, y, protocol)
     u, v = standardised(p), standardised(y)
     binary = [term for kept, t, g in sides.values() for term in (kept, kept & t, kept & g, kept & t & g)]
-    terms = np.stack([u, v, u * u, v * v, u * v, *means.values(), *binary], axis=1, dtype=np.float64)  # (N, K)
+    columns = np.stack([u, v, u * u, v * v, u * v, *means.values(), *binary], axis=1, dtype=np.float64)
 
-    chunks: list[dict[str, Array]] = []
-    for rows in resamples(y.size, n, seed):
-        cells = rows + y.size * np.arange(len(rows))[:, None]  # a cell of its own per resample and row
-        counts = np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape)
-        sums = iter((counts.astype(np.float64) @ terms).T)  # K times (chunk,)
+    def score(of: Array, rows: NDArray[np.int64]) -> dict[str, Array]:
+        sums = iter(of)
         known: dict[Function, Array] = {metrics.corr: _moment_corr([next(sums) for _ in range(5)], p, y, rows)}
         known |= {metric: next(sums) / y.size for metric in means}
         for acc, f1 in sides:
@@ -64,13 +87,12 @@ def bootstrap(
             with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a resample whose labels are all 0
                 known[acc] = hit.sum(-1) / kept
             known[f1] = f1_of_counts(hit, np.stack([kept - t, t], -1), np.stack([kept - g, g], -1))
-        chunks.append(
-            {
-                name: known[metric] if metric in known else np.array([metric(p[i], y[i]) for i in rows])
-                for name, metric in metrics.functions(protocol).items()
-            }
-        )
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        return {
+            name: known[metric] if metric in known else np.array([metric(p[i], y[i]) for i in rows])
+            for name, metric in metrics.functions(protocol).items()
+        }
+
+    return columns, score
 
 
 def _terms(
