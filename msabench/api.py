@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msabench.data import known, load
 from msabench.errors import MsabenchError, UsageError
@@ -193,26 +193,36 @@ def report(
     dataset: str | Iterable[str] = (),
     model: str | Iterable[str] = (),
     *,
-    published: bool = True,
+    where: str | Iterable[str] = (),
+    rows: str | Iterable[str] = (),
+    columns: str | Iterable[str] = (),
+    sort: str = "valid_mae",
+    published: bool | Literal["all"] = True,
     metric_convention: str = "mmsa",
     results: str | Path = "results",
     store: str | None = None,
 ) -> Shown:
     """The comparison tables of the stored runs, as `msabench report` prints them; a notebook shows them.
 
-    dataset, model: only these. `report().tables[0].to_frame()` is a table's DataFrame. Raises UsageError for a name
-    that no run has, and for an unknown convention ("mmsa", "mult", "mag_bert", "mfm").
+    dataset, model: only these. where: conditions as `list runs` takes them, "seed<3 text_mode=frozen". rows: shell
+    patterns of rows to be shown. columns: keys of those to be shown, such as "mae" and "seconds". sort: the key of the
+    column that orders rows. `report().tables[0].to_frame()` is a table's DataFrame. Raises UsageError for a name that
+    no run, row or column has, and for an unknown convention ("mmsa", "mult", "mag_bert", "mfm").
     """
-    from msabench.report.make import make
+    from msabench.report.make import View, make
 
+    view = View(
+        conditions=_names(where),
+        datasets=_names(dataset),
+        models=_names(model),
+        rows=_names(rows),
+        columns=_names(columns),
+        sort=sort,
+        published=published,
+        convention=metric_convention,
+    )
     with closing(open_store(results=results, store=store)) as opened:
-        return make(
-            opened,
-            datasets=_names(dataset),
-            models=_names(model),
-            published=published,
-            convention=metric_convention,
-        )
+        return make(opened, view)
 
 
 def open_store(*, results: str | Path = "results", store: str | None = None) -> RunStore:

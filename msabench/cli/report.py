@@ -12,6 +12,7 @@ from msabench.cli.options import add_store, to_path
 from msabench.errors import MsabenchError
 
 if TYPE_CHECKING:
+    from msabench.report.make import View
     from msabench.report.table import Report
 
 FORMATS = ("text", "md", "csv", "latex", "html", "all")
@@ -21,6 +22,8 @@ EXAMPLES = """\
 examples:
   python -m msabench report
   python -m msabench report --dataset mosi --model mcer tfn --format text
+  python -m msabench report 'text_mode=finetune since=14d' --columns mae,acc_7,acc_5,seconds --sort mae
+  python -m msabench report --rows 'mcer*' self_mm
   python -m msabench report --metric-convention mult      the same predictions, scored as MulT's code does
 """
 
@@ -33,9 +36,13 @@ def register(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.add_argument("conditions", metavar="CONDITION", nargs="*", help="which runs, as for list runs")
     add_store(command)
     command.add_argument("--dataset", metavar="NAME", nargs="+", help="only these datasets")
     command.add_argument("--model", metavar="NAME", nargs="+", help="only these models")
+    command.add_argument("--rows", metavar="PATTERN", nargs="+", default=[], help="show only rows of these names")
+    command.add_argument("--columns", metavar="KEY,…", default="", help="mae,corr,acc_5,seconds,memory,parameters,…")
+    command.add_argument("--sort", metavar="KEY", default="valid_mae", help="the column that orders (valid_mae)")
     command.add_argument("--format", choices=FORMATS, default="all", help="files to write; text: none (default all)")
     command.add_argument("--out", metavar="DIR", type=to_path, default=Path("reports"), help="where to (./reports)")
     command.add_argument(
@@ -44,6 +51,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         default=True,
         help="published results beside the measured ones (default yes)",
     )
+    command.add_argument("--all-published", action="store_true", help="also of models that nobody ran here")
     command.add_argument(
         "--metric-convention",
         metavar="NAME",
@@ -59,14 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     store = open_store(args.store, args.results, read=True)
     try:
-        report = make.make(
-            store,
-            datasets=args.dataset,
-            models=args.model,
-            published=args.published,
-            convention=args.metric_convention,
-            curves=args.format in ("html", "all"),
-        )
+        report = make.make(store, _view(args))
     finally:
         store.close()
     if not report.tables and not report.notes:
@@ -79,6 +80,22 @@ def run(args: argparse.Namespace) -> int:
     elif written := _write(report, list(FILES) if args.format == "all" else [args.format], args.out):
         print("\nWrote " + ", ".join(map(str, written)))
     return 0
+
+
+def _view(args: argparse.Namespace) -> View:
+    from msabench.report.make import View
+
+    return View(
+        conditions=args.conditions,
+        datasets=args.dataset,
+        models=args.model,
+        rows=args.rows,
+        columns=[key for key in args.columns.split(",") if key],
+        sort=args.sort,
+        published="all" if args.all_published else args.published,
+        convention=args.metric_convention,
+        curves=args.format in ("html", "all"),
+    )
 
 
 def _write(report: Report, formats: list[str], folder: Path) -> list[Path]:

@@ -142,7 +142,7 @@ def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore) -> int:
         print("The same command goes on with what was lost; --retry-failed runs again what failed.")
     elif runnable := [cell for cell in laid.cells if not cell.fault]:
         of = {name: sorted({getattr(cell, name) for cell in runnable}) for name in ("dataset", "model")}
-        report = make.make(store, datasets=of["dataset"], models=of["model"], curves=False)
+        report = make.make(store, make.View(datasets=of["dataset"], models=of["model"], curves=False))
         print("\n" + text.render(report, width=None, colour=sys.stdout.isatty()))
     return tally.exit_code
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from msabench.config import RunConfig
 from msabench.contract import configure, registry
+from msabench.errors import UsageError
 from msabench.literature import published
+from msabench.store.protocol import flat
+
+
+def changed(config: RunConfig) -> dict[str, Any] | None:
+    """A run's hyper-parameters that are not its preset's, nested ones as "a.b": with any, it is not that preset.
+
+    None where that preset is not known.
+    """
+    try:
+        usual = flat(asdict(build(config.model, config.dataset, preset=config.preset).hparams))
+    except UsageError:
+        return None
+    return {name: value for name, value in flat(asdict(config.hparams)).items() if value != usual.get(name)}
 
 
 def build(

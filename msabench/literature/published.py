@@ -2,6 +2,7 @@
 
 A file has the sections below, all optional; anything else is a UsageError that says where it stands.
 
+    name:      as tables print it
     paper:     {key, title, authors, venue, doi}
     presets:   {NAME: {source, DATASET: {field of the model's config: value, ...}, ...}, ...}
     search:    {source, ranges: {setting: as in literature/ranges.py, ...}}
@@ -62,6 +63,7 @@ class Case:
 @dataclass(frozen=True)
 class Literature:
     model: str
+    name: str = ""  # as tables print it; "": as it is called here
     paper: dict[str, str] = field(default_factory=dict)
     presets: dict[str, Preset] = field(default_factory=dict)
     search: Space | None = None  # None: no source states what may be drawn from
@@ -132,6 +134,7 @@ class Loader(yaml.SafeLoader):
     """YAML 1.1 takes 2e-5, which has no dot, for text; nobody who writes it means text."""
 
 
+SECTIONS = ("name", "paper", "presets", "search", "published", "cases", "notes")
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
@@ -143,12 +146,13 @@ def parse(text: str, model: str) -> Literature:
         content = yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise UsageError(f"{name} is not valid YAML: {error}") from None
-    sections = _mapping(content, name, optional=("paper", "presets", "search", "published", "cases", "notes"))
+    sections = _mapping(content, name, optional=SECTIONS)
     paper = _mapping(sections.get("paper", {}), f"{name}: paper", optional=("key", "title", "authors", "venue", "doi"))
     presets = _mapping(sections.get("presets", {}), f"{name}: presets", any_key=True)
     rows, cases, notes = (_list(sections.get(key, []), f"{name}: {key}") for key in ("published", "cases", "notes"))
     return Literature(
         model,
+        name=str(sections.get("name", "")),
         paper={key: str(value) for key, value in paper.items()},
         presets={key: _preset(value, f"{name}: presets.{key}") for key, value in presets.items()},
         search=_search(sections["search"], f"{name}: search") if "search" in sections else None,

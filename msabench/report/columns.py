@@ -6,10 +6,11 @@ Metrics come from msabench.metrics; any other column is one entry of `COLUMNS`. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from msabench.errors import UsageError, closest
 from msabench.metrics import METRICS, PROTOCOLS, functions
 
 if TYPE_CHECKING:
@@ -77,18 +78,34 @@ def seconds(run: RunRecord) -> float | None:
 COLUMNS = {
     column.key: column
     for column in (
+        Column("valid_mae", lambda run: None if math.isnan(run.valid_mae) else run.valid_mae, "Valid", "MAE"),
         Column("epochs", lambda run: (run.result or {}).get("epochs"), "Epochs", digits=1, shown=False),
         Column("best_epoch", lambda run: (run.result or {}).get("best_epoch"), "Best epoch", digits=1, shown=False),
         Column("seconds", seconds, "Seconds", digits=0, shown=False),
+        Column("parameters", lambda run: (run.result or {}).get("parameters"), "Parameters", digits=0, shown=False),
+        Column("memory", lambda run: (run.result or {}).get("peak_memory_mib"), "MiB", digits=0, shown=False),
     )
 }
 
 
-def columns_of(protocol: str) -> list[Column]:
-    """All columns for runs that are scored by a protocol of msabench.metrics: its metrics, then the others."""
-    metrics = [metric(key) for key in functions(protocol) if protocol in METRICS[key].tables]
-    groups = [column.group for column in metrics]
-    return [*sorted(metrics, key=lambda column: groups.index(column.group)), *COLUMNS.values()]
+def columns_of(protocol: str, asked: Sequence[str] = ()) -> list[Column]:
+    """All columns for runs that are scored by a protocol of msabench.metrics: its metrics, then the others.
+
+    asked: the keys of those that are shown, in this order, in the place of the usual ones. Raises UsageError for a key
+    that is none.
+    """
+    every = {key: metric(key) for key in functions(protocol)}
+    groups = [column.group for key, column in every.items() if protocol in METRICS[key].tables]
+    usual = [column for key, column in every.items() if protocol in METRICS[key].tables]
+    usual = [*sorted(usual, key=lambda column: groups.index(column.group)), *COLUMNS.values()]
+    if not asked:
+        return usual
+    every |= COLUMNS
+    for key in asked:
+        if key not in every:
+            raise UsageError(f"no column {key!r}.{closest(key, every)}  Known: {', '.join(every)}.")
+    others = [replace(column, shown=False) for column in usual if column.key not in asked]
+    return [*(replace(every[key], shown=True) for key in dict.fromkeys(asked)), *others]
 
 
 def metric_protocol(run: RunRecord) -> str:

@@ -32,13 +32,20 @@ SYMBOLS = {
     "→": r"$\rightarrow$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
+    "└": r"\quad{}",
+    "≈": r"$\approx$",
     "†": r"\dag{}",
     "‡": r"\ddag{}",
 } | {c: f"\\{c}" for c in "&%$#_{}"}
 
+MARKS = (
+    "Bold: better than every row that competes; underlined: than all but that one; ≈: cannot be told from the best "
+    "(bootstrap over samples and seeds, Holm, 5%)."
+)
+
 
 def render(report: Report) -> str:
-    """One table environment per table; best in bold, second best underlined."""
+    """One table environment per table."""
     notes = [f"% {_escape(note)}" for note in report.notes]
     return HEAD + "\n" + "\n\n".join([*(_table(table) for table in report.tables), *notes]) + "\n"
 
@@ -51,6 +58,8 @@ def _table(table: Table) -> str:
             body += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_escape(heading)}}}}} \\"]
         body += [_row(table, row) for row in rows]
     notes = [rf"\textsuperscript{{{i}}}~{_escape(note)}." for i, note in enumerate(table.footnotes, 1)]
+    marks = [_escape(MARKS)] if table.marked else []
+    claims = [_escape(claim) for claim in table.claims]
     facts = [f"{_escape(name)}: {_escape(text)}." for name, text in table.facts]
     lines = [
         r"\begin{table}",
@@ -67,6 +76,8 @@ def _table(table: Table) -> str:
         r"\end{tabular}}",
         "",
         r"\smallskip\raggedright\footnotesize",
+        *marks,
+        *claims,
         *notes,
         *facts,
         r"\end{table}",
@@ -92,7 +103,7 @@ def _header(table: Table) -> list[str]:
 
 def _row(table: Table, row: Row) -> str:
     marks = table.marks(row)
-    name = _escape(short(row.label))
+    name = _escape(short(row.title))
     if name[:1] in ("[", "*"):  # the line before ends in \\\\, which would take them for its options
         name = "{}" + name
     label = name + (rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else "")
@@ -102,9 +113,10 @@ def _row(table: Table, row: Row) -> str:
 
 def _cell(row: Row, column: Column) -> str:
     cell = row.cell(column)
-    value = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")[cell.place].format(_escape(column.show(cell.value)))
+    value = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")[cell.place].format(_escape(cell.show(column)))
     if cell.value is not None and cell.value < 0:
         value = value.replace("-", "$-$")
+    value = rf"{value}\rlap{{$^\approx$}}" if cell.tied else value
     return value if cell.spread is None else rf"{value}{{\scriptsize$\,\pm\,${column.show(cell.spread)}}}"
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Any, Literal
 
 from msabench import metrics
 from msabench.errors import StoreError, UsageError, closest
 from msabench.literature import published as published_results
 from msabench.metrics.conventions import score
 from msabench.report import markdown, text
-from msabench.report.build import build
+from msabench.report.build import Plan, build
 from msabench.report.columns import metric_protocol
 from msabench.report.gradients import Curves
-from msabench.report.table import Report
+from msabench.report.rows import Asked
+from msabench.report.table import Report, Row, Table
 from msabench.shown import short
-from msabench.store import documents, predictions
+from msabench.store import documents, predictions, query
 
 if TYPE_CHECKING:
+    from msabench.store.predictions import Prediction
     from msabench.store.protocol import RunRecord, RunStore
 
 
@@ -32,43 +35,96 @@ class Shown(Report):
         return markdown.render(self)
 
 
-def make(
-    store: RunStore,
-    *,
-    datasets: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
-    published: bool = True,
-    convention: str = "mmsa",
-    curves: bool = True,
-) -> Shown:
+@dataclass(frozen=True)
+class View:
+    """Which runs are shown, and how.
+
+    conditions: as `list runs` takes them. datasets, models: only theirs. rows: shell patterns of rows, by label or by
+    name as printed: only those are shown, whatever else was compared. columns: keys of those shown; (): the usual
+    ones. sort: the key of the column that orders rows. published: results in print beside the measured ones, "all":
+    also of models that nobody ran. convention: as another code scores the stored predictions ("mult", "mag_bert",
+    "mfm"). curves: with validation MAE by epoch and what the loss terms do, for HTML.
+    """
+
+    conditions: Sequence[str] = ()
+    datasets: Sequence[str] | None = None
+    models: Sequence[str] | None = None
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    sort: str = "valid_mae"
+    published: bool | Literal["all"] = True
+    convention: str = "mmsa"
+    curves: bool = True
+
+
+def make(store: RunStore, view: View | None = None) -> Shown:
     """The comparison tables of a store's runs; without tables and notes where it has no run.
 
-    datasets, models: only theirs. published: results in print beside the measured ones. convention: as another code
-    scores the stored predictions ("mult", "mag_bert", "mfm"). curves: with validation MAE by epoch and
-    what the loss terms do, for HTML.
-    Raises UsageError for a name that no run has, and for a convention that is none or does not fit a dataset.
+    Raises UsageError for a name that no run, row or column has, and for a convention that is none or does not fit a
+    dataset.
     """
-    records = store.find()
+    view = view or View()
+    records = chosen(store, view)
     if not records:
         return Shown(())
-    records = _chosen(_chosen(records, "dataset", datasets), "model", models)
-    if convention != "mmsa":
-        records = _rescored(records, store, convention)
-    else:
-        records = [_current(record, store) for record in records]
-    made = build(
-        records,
-        published=published_results.results if published else lambda dataset: (),
+    made = build(records, plan(store, view))
+    return Shown(_kept(made.tables, view.rows), made.notes)
+
+
+def chosen(store: RunStore, view: View) -> list[RunRecord]:
+    """The runs that are meant, scored by today's metrics or by the convention that was asked for."""
+    records = query.find(store, query.parse(view.conditions)) if view.conditions else store.find()
+    if not records:
+        return []
+    records = _of(_of(records, "dataset", view.datasets), "model", view.models)
+    if view.convention != "mmsa":
+        return _rescored(records, store, view.convention)
+    return [_current(record, store) for record in records]
+
+
+def plan(store: RunStore, view: View, apart: tuple[str, ...] = ()) -> Plan:
+    asked = Asked(
         preset=_preset,
+        curve=_curves(store) if view.curves else lambda record: [],
+        metrics=_metrics(store) if view.curves else lambda record: {},
         code=lambda record: record.code or _older_code(record, store),
-        curve=_curves(store) if curves else lambda record: [],
-        metrics=_metrics(store) if curves else lambda record: {},
-        convention=convention,
+        apart=apart,
     )
-    return Shown(made.tables, made.notes)
+
+    def read(run: int) -> list[Prediction]:
+        return predictions.read(store, run, "test") if view.convention == "mmsa" else []
+
+    return Plan(
+        asked,
+        published=published_results.results if view.published else lambda dataset: (),
+        every_published=view.published == "all",
+        predictions=read,
+        columns=tuple(view.columns),
+        sort=view.sort,
+        convention=view.convention,
+    )
 
 
-def _chosen(records: list[RunRecord], field: str, names: Sequence[str] | None) -> list[RunRecord]:
+def _kept(tables: Sequence[Table], patterns: Sequence[str]) -> tuple[Table, ...]:
+    """The tables with the rows that a pattern fits, and those without any left out."""
+    if not patterns:
+        return tuple(tables)
+    for pattern in patterns:
+        names = {row.label for table in tables for row in table.rows}
+        if not any(_fits(row, pattern) for table in tables for row in table.rows):
+            raise UsageError(f"--rows {pattern!r} fits no row.{closest(pattern, names)}")
+    found = [
+        replace(table, rows=tuple(row for row in table.rows if any(_fits(row, pattern) for pattern in patterns)))
+        for table in tables
+    ]
+    return tuple(table for table in found if table.rows)
+
+
+def _fits(row: Row, pattern: str) -> bool:
+    return fnmatch(row.label.lower(), pattern.lower()) or fnmatch(row.shown.lower(), pattern.lower())
+
+
+def _of(records: list[RunRecord], field: str, names: Sequence[str] | None) -> list[RunRecord]:
     """The records whose field is one of `names`. Raises UsageError for a name that no record has."""
     known = sorted({getattr(record, field) for record in records})
     for name in names or ():

@@ -7,9 +7,14 @@ import re
 from msabench.report.table import Column, Report, Row, Table
 from msabench.shown import printable, sentence, short
 
+MARKS = (
+    "**bold**: better than every row that competes; <u>underlined</u>: than all but that one; ≈: cannot be told from "
+    "the best (bootstrap over samples and seeds, Holm, 5 %)"
+)
+
 
 def render(report: Report) -> str:
-    """The report as Markdown; best in bold, second best underlined."""
+    """The report as Markdown."""
     blocks = ["# Results", *(_table(table) for table in report.tables), *(_escape(note) for note in report.notes)]
     return "\n\n".join(blocks) + "\n"
 
@@ -22,12 +27,15 @@ def _table(table: Table) -> str:
             lines.append(_line([f"*{heading}*", *("" for _ in table.columns), ""]))
         for row in rows:
             marks = table.marks(row)
-            label = _escape(short(row.label)) + (f" <sup>{','.join(map(str, marks))}</sup>" if marks else "")
+            label = _escape(short(row.title)) + (f" <sup>{','.join(map(str, marks))}</sup>" if marks else "")
             lines.append(_line([label, *(_cell(row, column) for column in table.columns), str(len(row.seeds) or "")]))
     notes = [f"<sup>{i}</sup> {_escape(note)}" for i, note in enumerate(table.footnotes, 1)]
+    notes += [MARKS] if table.marked else []
     facts = [f"**{name}**: {_escape(text)}" for name, text in table.facts]
     under = "\n".join(f"- {line}" for line in notes + facts)
-    return "\n\n".join([f"## {_escape(short(table.title))}", _escape(table.conditions), "\n".join(lines), under])
+    claims = "\n".join(f"- {_escape(claim)}" for claim in table.claims)
+    parts = [f"## {_escape(short(table.title))}", _escape(table.conditions), claims, "\n".join(lines), under]
+    return "\n\n".join(filter(None, parts))
 
 
 def _line(cells: list[str]) -> str:
@@ -36,7 +44,9 @@ def _line(cells: list[str]) -> str:
 
 def _cell(row: Row, column: Column) -> str:
     cell = row.cell(column)
-    value = ("{}", "**{}**", "<u>{}</u>")[cell.place].format(column.show(cell.value))
+    shown = _escape(cell.text) if cell.text else column.show(cell.value)
+    value = ("{}", "**{}**", "<u>{}</u>")[cell.place].format(shown)
+    value = f"≈ {value}" if cell.tied else value
     return value if cell.spread is None else f"{value} ± {column.show(cell.spread)}"
 
 

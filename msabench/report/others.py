@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from msabench.literature.published import load
 from msabench.report.columns import Column
 from msabench.report.table import Cell, Row, best_first
 from msabench.store.protocol import flat
@@ -41,10 +42,12 @@ def published_rows(results: Iterable[PublishedResult], columns: Sequence[Column]
         if result.variant and not any(twins):
             continue
         cells = {c.key: Cell(v, source="published") for c in columns if (v := result.metrics.get(c.key)) is not None}
+        also = f" ({result.variant})" if result.variant else ""
         ours = result.source.startswith("MCER table")
         (paper if ours else others).append(
             Row(
-                label=f"{result.model} ({result.variant})" if result.variant else result.model,
+                label=f"{result.model}{also}",
+                name=f"{load(result.model).name or result.model}{also}",
                 source="published",
                 cells=cells,
                 heading="published in the MCER paper" if ours else "published elsewhere",
@@ -52,7 +55,7 @@ def published_rows(results: Iterable[PublishedResult], columns: Sequence[Column]
                 notes=tuple(note for note in (result.source, result.footnote) if note),
             )
         )
-    return [*best_first(paper, columns), *best_first(others, columns)]
+    return [*best_first(paper, columns[0]), *best_first(others, columns[0])]
 
 
 def _agrees(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +27,15 @@ class Cell:
     source: Source = "measured"
     notes: tuple[str, ...] = ()
     values: Mapping[int, float] = field(default_factory=dict)  # by seed
-    place: int = 0  # 1 best, 2 second best of the measured rows, else 0
+    interval: tuple[float, float] | None = None  # 95 %, over samples and seeds; None: not worked out
+    middle: float | None = None  # interquartile mean over seeds, from four on
+    ranks: tuple[int, int] | None = None  # the places that it may have among the rows that compete
+    tied: bool = False  # one of several rows of its column that cannot be told from the best
+    place: int = 0  # 1: better than all that compete; 2: than all but that one; else 0
+    text: str = ""  # what stands there in the place of a number
+
+    def show(self, column: Column) -> str:
+        return self.text or column.show(self.value)
 
 
 EMPTY = Cell()
@@ -35,20 +43,50 @@ EMPTY = Cell()
 
 @dataclass(frozen=True)
 class Row:
-    label: str
+    label: str  # the model by its name here, and what tells it from the others: "mag_bert (lr=0.001)"
     source: Source
     cells: Mapping[str, Cell]  # by Column.key, those of Table.details too; a key may be missing
     heading: str = ""  # of the section that the row stands in; measured rows need none
     model: str = ""
+    name: str = ""  # as it is printed: "MAG-BERT (lr=0.001)"; "": the label
     preset: str = ""
+    chosen: bool = False  # of its model's settings, the one with the best validation MAE
+    trained: bool = True  # in epochs; False: in closed form, the same whatever the seed
+    folded: bool = False  # another setting was chosen: it stands below that and competes for nothing
+    competes: bool = False  # for the column's best: with the seeds of most rows, at least two, and chosen by validation
+    runs: Mapping[int, int] = field(default_factory=dict)  # ids by seed
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)  # hyper-parameters, for those who want them all
     curves: Mapping[int, Sequence[tuple[int, float]]] = field(default_factory=dict)  # (epoch, valid MAE) by seed
     terms: Terms | None = None  # what its loss terms do, where it has several
     seeds: tuple[int, ...] = ()
 
+    @property
+    def shown(self) -> str:
+        return self.name or self.label
+
+    @property
+    def title(self) -> str:
+        """As a table for people prints it."""
+        return f"└ {self.shown}" if self.folded else f"{self.shown}, chosen" if self.chosen else self.shown
+
     def cell(self, column: Column) -> Cell:
         return self.cells.get(column.key, EMPTY)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Row a against row b on the same samples and matched seeds: a's value minus b's, in the column's own unit."""
+
+    key: str  # Column.key
+    a: str  # Row.label
+    b: str
+    difference: float
+    interval: tuple[float, float]  # 95 %
+    p: float  # two-sided, adjusted for the family that the pair was tested in
+    improvement: float  # share of the pairs of runs in which a is the better one; NaN of one seed
+    seeds: int
+    smallest: float  # the difference that such a comparison finds four times in five
 
 
 @dataclass(frozen=True)
@@ -60,7 +98,11 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]  # measured, then reference, then published
     details: tuple[Column, ...] = ()  # for other programs: what the CSV holds beside the columns
-    facts: tuple[tuple[str, str], ...] = ()  # (what, sentence): the lines under the table
+    claims: tuple[str, ...] = ()  # what it does not allow one to say: the lines above it
+    facts: tuple[tuple[str, str], ...] = ()  # (what, sentence): the lines under it
+    pairs: tuple[Pair, ...] = ()  # the rows that compete against the best of each column
+    samples: int = 0  # of the test split, on which they were compared
+    noisy: frozenset[str] = frozenset()  # keys of columns in which seeds scatter more than rows differ
     origin: str = ""  # of the data, where the report has another table of this dataset in this setting
     searches: tuple[Search, ...] = ()  # runs for validation only: in no row
 
@@ -92,6 +134,16 @@ class Table:
     def spreads(self) -> bool:
         """Whether any cell has one."""
         return any(row.cell(column).spread is not None for row in self.rows for column in self.columns)
+
+    @property
+    def ties(self) -> bool:
+        """Whether any cell is tied with its column's best."""
+        return any(cell.tied for row in self.rows for cell in row.cells.values())
+
+    @property
+    def marked(self) -> bool:
+        """Whether any cell bears a mark."""
+        return self.ties or any(cell.place for row in self.rows for cell in row.cells.values())
 
     @cached_property
     def footnotes(self) -> list[str]:
@@ -126,35 +178,13 @@ class Report:
     notes: tuple[str, ...] = ()  # what stands in no table: failed runs of settings without a result, ...
 
 
-def ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """The rows with the best and the second best measured value of each column marked.
-
-    Values are compared as they are shown, so that two cells which print the same digits bear the same mark.
-    The second best is the next value that differs from the best. A single row has nothing to be best of;
-    published and reference rows never take part, since nobody measured them under this table's setting.
-    """
-    rows = list(rows)
-    for column in (column for column in columns if column.better):
-        shown = {
-            i: float(column.show(cell.value))
-            for i, row in enumerate(rows)
-            if (cell := row.cell(column)).value is not None and row.source == "measured"
-        }
-        if len(shown) < 2:
-            continue
-        order = sorted(set(shown.values()), reverse=column.better == "higher")[:2]
-        for i, value in shown.items():
-            if value in order:
-                marked = replace(rows[i].cell(column), place=order.index(value) + 1)
-                rows[i] = replace(rows[i], cells={**rows[i].cells, column.key: marked})
-    return rows
-
-
-def best_first(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Best first; rows without a value last."""
+def best_first(rows: Sequence[Row], column: Column) -> list[Row]:
+    """Best first, rows without a value last; folded ones below the one that was chosen."""
 
     def order(row: Row) -> tuple[bool, float, str]:
-        value = row.cell(columns[0]).value
-        return value is None, (value or 0.0) * (-1 if columns[0].better == "higher" else 1), row.label
+        value = row.cell(column).value
+        return value is None, (value or 0.0) * (-1 if column.better == "higher" else 1), row.label
 
-    return sorted(rows, key=order)
+    heads = sorted((row for row in rows if not row.folded), key=order)
+    below = sorted((row for row in rows if row.folded), key=order)
+    return [row for head in heads for row in (head, *(fold for fold in below if fold.model == head.model))]

@@ -10,6 +10,7 @@ from tabulate import SEPARATING_LINE, tabulate
 from msabench.report.table import Column, Report, Row, Table
 from msabench.shown import printable, sentence, short
 
+TIED = "≈"
 BOLD, UNDERLINE, RESET = "\033[1m", "\033[4m", "\033[0m"
 PROSE_WIDTH = 110  # of the lines around a table where the output has no width of its own
 
@@ -27,13 +28,20 @@ def render(report: Report, *, width: int | None = None, colour: bool = False) ->
 def _table(table: Table, width: int | None, colour: bool) -> str:
     grid = _grid(table, colour)
     if width is not None and max(map(_visible, grid.splitlines())) > width:
-        grid = _grid(table, colour, gap="\n", label_width=20)
-    marked = any(cell.place for row in table.rows for cell in row.cells.values())
-    legend = ["* best  ° second best"] if marked and not colour else []
+        grid = _grid(table, colour, gap="\n", label_width=13)
+    legend = [_wrapped(_legend(table, colour), width)] if table.marked else []
     lines = [f"[{i}] {note}" for i, note in enumerate(table.footnotes, 1)]
     lines += [f"{name}: {text}" for name, text in table.facts]
     head = [short(table.title), _wrapped(table.conditions, width), ""]
+    claims = [_wrapped(f"- {claim}", width) for claim in table.claims]
+    head += ["What it does not show, and what it does:", *claims, ""] if claims else []
     return "\n".join([*head, grid, *legend, "", *(_wrapped(line, width) for line in lines)])
+
+
+def _legend(table: Table, colour: bool) -> str:
+    best, second = ("bold", "underlined") if colour else ("*", "°")
+    tied = f"{TIED} cannot be told from the best  " if table.ties else ""
+    return f"{best} better than all that compete  {second} than all but that one  {tied}(Holm, 5 %)"
 
 
 def _grid(table: Table, colour: bool, gap: str = " ", label_width: int = 34) -> str:
@@ -42,7 +50,7 @@ def _grid(table: Table, colour: bool, gap: str = " ", label_width: int = 34) -> 
     body: list[list[str] | str] = [["model", *titles, "n"], SEPARATING_LINE]  # as a row: headers would be padded
     for heading, rows in table.sections:
         if heading:
-            body += [SEPARATING_LINE, [f"{heading}:"]]
+            body += [SEPARATING_LINE, [_folded(f"{heading}:", label_width)]]
         for row in rows:
             cells = [_cell(row, column, gap, mark) for column in table.columns]
             body.append([_label(table, row, label_width), *cells, str(len(row.seeds) or "")])
@@ -51,14 +59,19 @@ def _grid(table: Table, colour: bool, gap: str = " ", label_width: int = 34) -> 
 
 
 def _label(table: Table, row: Row, width: int) -> str:
-    marks, label = table.marks(row), short(row.label)
+    marks, label = table.marks(row), short(row.title)
     text = f"{label} [{','.join(map(str, marks))}]" if marks else label
+    return _folded(text, width)
+
+
+def _folded(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
 
 
 def _cell(row: Row, column: Column, gap: str, mark: Callable[[str, int], str]) -> str:
     cell = row.cell(column)
-    value = mark(column.show(cell.value), cell.place)
+    value = mark(cell.show(column), cell.place)
+    value = f"{TIED}{value[1:]}" if cell.tied else value
     return value if cell.spread is None else f"{value}{gap}±{column.show(cell.spread)}"
 
 

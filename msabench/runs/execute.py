@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from msabench import metrics
 from msabench.config import PROTOCOL, RunConfig
 from msabench.errors import ModelError, RunBusy, RunTaken
+from msabench.literature import presets
 from msabench.runs import provenance
 from msabench.runs.lease import UNFINISHED, busy, completed, only_here, take_over
 from msabench.store import checkpoints
@@ -94,7 +95,7 @@ def execute(
         done = [run for run in seen if run.status == "COMPLETED"]  # another process may have finished it meanwhile
         if done and not overwrite:
             return _skipped(done[-1])
-        about = _about(data, provenance.environment(device), key, code)
+        about = _about(config, data, provenance.environment(device), key, code)
         about |= {"options": options, "reproduces": reproduces}
         recorder = _begin_or_resume(store, about, results_dir, seen, resume=resume)
 
@@ -193,7 +194,7 @@ def _begin_or_resume(
     return RunRecorder(store, about, seen=seen)
 
 
-def _about(data: Prepared, environment: dict[str, Any], key: str, code: str) -> dict[str, Any]:
+def _about(config: RunConfig, data: Prepared, environment: dict[str, Any], key: str, code: str) -> dict[str, Any]:
     """What is stored as info.msabench of a new run."""
     return {
         "uuid": str(uuid.uuid4()),
@@ -202,6 +203,7 @@ def _about(data: Prepared, environment: dict[str, Any], key: str, code: str) -> 
         "protocol": PROTOCOL,
         "scoring": metrics.version(),
         "setting": data.setting,
+        "changed": presets.changed(config),
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,

@@ -243,6 +243,7 @@ def to_record(document: Mapping[str, Any], wrong: str | None, columns: Mapping[s
         code=ours.get("code", ""),
         scoring=ours.get("scoring", ""),
         protocol=ours.get("protocol", 0),
+        changed=ours.get("changed"),
         reproduces=ours.get("reproduces"),
     )
 

@@ -8,8 +8,10 @@ import io
 from msabench.errors import StoreError
 from msabench.store.protocol import RunStore
 
+Prediction = tuple[str, float, float]  # a sample's id, prediction and label
 
-def read(store: RunStore, run_id: int, split: str) -> list[tuple[str, float, float]]:
+
+def read(store: RunStore, run_id: int, split: str) -> list[Prediction]:
     """Each sample's id, prediction and label. Raises StoreError when there are none, or a file of something else."""
     name = "predictions.csv" if split == "test" else f"predictions.{split}.csv"
     content = store.artifact(run_id, name)

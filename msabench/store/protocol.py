@@ -39,6 +39,7 @@ class RunRecord:
     code: str = ""  # of the model, as a hash; "": a run from before PROTOCOL 1
     scoring: str = ""  # metrics.version() of its result
     protocol: int = 0  # the harness's part of the digits (config.PROTOCOL)
+    changed: dict[str, Any] | None = None  # settings that are not its preset's, nested ones as "a.b"; None: not said
     reproduces: str | None = None  # the uuid of the run that this one trained again: it counts in no table
 
     @property

@@ -128,6 +128,7 @@ class _Ours(TypedDict, total=False):
     environment: _Environment
     notes: list[str]
     options: Part
+    changed: Part | None
     reproduces: Uuid | None
     former_id: Number
     overwritten_by: Number

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pytest
 
 from msabench import metrics
 from msabench.errors import StoreError
 from msabench.literature.published import PublishedResult
-from msabench.report.build import build
+from msabench.report.build import Plan, build
+from msabench.report.rows import Asked
 from msabench.report.table import Report
 from msabench.store.protocol import RunRecord
 
@@ -51,7 +53,7 @@ def run() -> Callable[..., RunRecord]:
         number = next(ids)
         shares = {"acc_7": 0.45, "acc_2_has0": 0.82, "acc_2_non0": 0.84, "f1_has0": 0.81, "f1_non0": 0.83}
         scores = {"mae": mae, "corr": 1.5 - mae, **shares, **(test or {})}
-        result = {"test": scores, "best_epoch": 4, "epochs": 12, "seconds": 240.0}
+        result = {"test": scores, "valid": {"mae": mae + 0.11}, "best_epoch": 4, "epochs": 12, "seconds": 240.0}
         return RunRecord(
             id=number,
             uuid=f"{number:08x}-0000-4000-8000-000000000000",
@@ -91,15 +93,27 @@ def published() -> Callable[[str], list[PublishedResult]]:
 
 @pytest.fixture
 def report(run: Callable[..., RunRecord], published: Callable[[str], list[PublishedResult]]) -> Report:
-    """Two measured models (one with an awkward name in a note), a failed run, published rows, learning curves."""
+    """Three measured models, clearly apart (one with an awkward name in a note), a setting that is not chosen, a
+    failed run, published rows, learning curves."""
+    odd = ("5 % of A&B's <frames> are NaN ± 1",)
     records = [
         *(run("mcer", seed=seed, mae=0.70 + 0.01 * seed) for seed in range(3)),
         run("mcer", mae=0.75, hidden_size={"text|audio": 8}),
-        run("tfn", mae=0.9, notes=("5 % of A&B's <frames> are NaN ± 1",)),
-        run("tfn", seed=1, status="FAILED"),
+        *(run("tfn", seed=seed, mae=0.9 + 0.01 * seed, notes=odd) for seed in range(3)),
+        *(run("lmf", seed=seed, mae=0.8 + 0.01 * seed) for seed in range(3)),
+        run("tfn", seed=3, status="FAILED"),
     ]
     curve = [(epoch, 1.0 / epoch) for epoch in range(1, 6)]
-    return build(records, published=published, curve=lambda record: curve)
+    plan = Plan(Asked(curve=lambda record: curve), published=published, predictions=lambda run: predicted(run, records))
+    return build(records, plan)
+
+
+def predicted(run: int, records: list[RunRecord]) -> list[tuple[str, float, float]]:
+    """Predictions that are the worse the higher the run's MAE: (id, prediction, label) of 200 samples."""
+    mae = next(record.result["test"]["mae"] for record in records if record.id == run and record.result)
+    labels = np.random.default_rng(0).uniform(-3, 3, 200)
+    errors = np.random.default_rng(run).normal(0, mae**4, 200)
+    return [(f"s{i}", float(y + e), float(y)) for i, (y, e) in enumerate(zip(labels, errors, strict=True))]
 
 
 @dataclass

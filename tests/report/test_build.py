@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import fields, replace
 
 import pytest
 
+from msabench.errors import UsageError
 from msabench.literature.published import PublishedResult
-from msabench.report.build import build
+from msabench.report.build import Plan, build
+from msabench.report.rows import Asked
 from msabench.report.table import Row, Table
+
+ASKED = {f.name for f in fields(Asked)}
+
+
+def planned(options) -> Plan:
+    asked = {name: options.pop(name) for name in [*options] if name in ASKED}
+    return Plan(asked=Asked(**asked), **options)
 
 
 def only_table(records, **options) -> Table:
-    (table,) = build(records, **options).tables
+    (table,) = build(records, planned(options)).tables
     return table
 
 
@@ -140,38 +150,14 @@ def test_an_undefined_correlation_is_left_out_of_the_mean_and_explained(run):
     assert table.footnotes == ["Corr is undefined for seed 1: all predictions (or labels) are equal"]
 
 
-def test_best_and_second_best_go_to_measured_rows_and_never_to_published_ones(run, published):
-    table = only_table([run("mcer", mae=0.7), run("tfn", mae=0.9), run("lmf", mae=0.8)], published=published)
-    places = {(r.source, r.label): r.cells["mae"].place for r in table.rows}
-    assert places["measured", "mcer"] == 1
-    assert places["measured", "lmf"] == 2
-    assert places["published", "mcer"] == 0  # at 0.1 the lowest of all
-    assert sum(places.values()) == 3
-
-
-def test_cells_that_look_the_same_share_their_mark(run):
-    table = only_table([run("a", mae=0.70004), run("b", mae=0.69996), run("c", mae=0.71), run("d", mae=0.72)])
-    assert [row(table, name).cells["mae"].place for name in "abcd"] == [1, 1, 2, 0]
-    assert [row(table, name).cells["acc_7"].place for name in "abcd"] == [1, 1, 1, 1]
-
-
-def test_the_highest_correlation_is_the_best(run):
-    table = only_table([run("a", test={"corr": 0.5}), run("b", test={"corr": -0.9})])
-    assert row(table, "a").cells["corr"].place == 1
-
-
-def test_a_single_row_is_not_best_of_anything(run):
-    assert not any(cell.place for cell in only_table([run()]).rows[0].cells.values())
-
-
 def test_published_results_stand_beside_the_real_dataset_only(run, published):
-    tables = build([run(), run(dataset="mosi-sim")], published=published).tables
+    tables = build([run(), run(dataset="mosi-sim")], Plan(published=published, every_published=True)).tables
     assert {t.dataset: len(t.section("published")) for t in tables} == {"mosi": 2, "mosi-sim": 0}
 
 
 def test_published_ablations_show_where_the_same_one_was_measured(run, published):
     table = only_table([run(without=[]), run(without=["m"])], published=published)
-    assert [r.label for r in table.section("published")] == ["mcer", "mcer (without=[m])", "tfn"]
+    assert [r.label for r in table.section("published")] == ["mcer", "mcer (without=[m])"]
 
 
 def test_the_mcer_papers_rows_stand_before_those_that_others_published(run):
@@ -184,7 +170,7 @@ def test_the_mcer_papers_rows_stand_before_those_that_others_published(run):
             ("mcer", 0.7, "MCER table I"),
         )
     ]
-    sections = only_table([run()], published=lambda dataset: rows).sections
+    sections = only_table([run()], published=lambda dataset: rows, every_published=True).sections
     assert [(heading, [r.label for r in rows]) for heading, rows in sections] == [
         ("", ["mcer"]),
         ("published in the MCER paper", ["mcer", "tfn"]),
@@ -244,11 +230,11 @@ def test_a_sims_table_has_the_columns_of_sims(run):
     scores = {"mae": 0.4, "corr": 0.6, "acc_5": 0.4, "acc_3": 0.6, "acc_2": 0.8, "f1": 0.8}
     record = run(dataset="sims")
     record.result["test"] = scores
-    assert [column.key for column in only_table([record]).columns] == list(scores)
+    assert [column.key for column in only_table([record]).columns] == [*scores, "valid_mae"]
 
 
 def test_cost_is_the_mean_per_run(run):
-    assert fact(only_table([run(), run(seed=1)]), "Mean per run") == "mcer 12 epochs (best 4), 240 s"
+    assert fact(only_table([run(), run(seed=1)]), "Mean per run") == "MCER 12 epochs (best 4), 240 s"
 
 
 @pytest.mark.parametrize("other", [{"code": "f" * 64}, {"protocol": 2}, {"code": "", "protocol": 0}])
@@ -313,3 +299,64 @@ def test_how_a_later_program_chose_is_told_and_no_reason_for_an_error(run):
     record = run()
     record.config["chosen"] = {"by": "gut feeling"}
     assert [r.label for r in only_table([record]).rows] == ["mcer (search: of a kind unknown here)"]
+
+
+def test_published_rows_are_of_the_models_that_were_run_unless_all_are_asked_for(run, published):
+    def models(**options):
+        return {r.model for r in only_table([run("tfn")], published=published, **options).section("published")}
+
+    assert models() == {"tfn"}
+    assert models(every_published=True) == {"tfn", "mcer"}
+
+
+def test_of_a_model_s_settings_validation_chooses_and_the_others_fold_below_it(run):
+    def with_valid(valid, **options):
+        records = [run(seed=seed, **options) for seed in range(2)]
+        for record in records:
+            record.result["valid"] = {"mae": valid}
+        return records
+
+    lucky = run(seed=0, lr=5.0, mae=0.1)  # by one seed: it is not chosen
+    records = [*with_valid(0.8, mae=0.6), *with_valid(0.7, mae=0.9, lr=0.5), lucky, *with_valid(0.75, model="tfn")]
+    rows = only_table(records).rows
+    assert [(r.label, r.chosen, r.folded, r.competes) for r in rows] == [
+        ("mcer (lr=0.5)", True, False, True),
+        ("mcer (lr=5)", False, True, False),
+        ("mcer", False, True, False),
+        ("tfn", False, False, True),
+    ], "never by test"
+
+
+def test_of_older_code_no_setting_is_chosen(run):
+    records = [run(mae=0.5, code="a" * 64), run(mae=0.7, code="b" * 64)]
+    assert [r.label.partition("code ")[2][:3] for r in only_table(records).rows if r.chosen] == ["bbb"]
+
+
+def test_rows_compete_with_the_seeds_of_most(run):
+    records = [run(model, seed=seed) for model in ("mcer", "tfn") for seed in range(3)]
+    records += [run("lmf", seed=seed) for seed in range(4)] + [run("misa")]
+    table = only_table(records)
+    assert {r.label: r.competes for r in table.rows} == {"mcer": True, "tfn": True, "lmf": False, "misa": False}
+    assert any(claim.startswith("lmf (seeds 0–3): other seeds") or "LMF (seeds 0–3)" in claim for claim in table.claims)
+    assert any(claim.startswith("MISA: one seed each") for claim in table.claims)
+
+
+def test_a_closed_form_floor_is_one_run_however_many_seeds_it_had(run):
+    records = [run("mean", seed=seed) for seed in range(3)]
+    for record in records:
+        record.result.update(stopped="closed form", epochs=0)
+    (floor,) = only_table(records).rows
+    assert (floor.seeds, floor.trained, floor.competes, floor.cells["mae"].spread) == ((0,), False, False, None)
+
+
+def test_a_run_says_itself_what_is_not_its_preset_s(run):
+    records = [replace(run(max_epochs=4), changed={"max_epochs": 4}), replace(run("tfn"), changed={})]
+    assert {r.label for r in only_table(records).rows} == {"mcer (max_epochs=4)", "tfn"}
+
+
+def test_columns_are_those_that_were_asked_for_and_the_others_stay_for_other_programs(run):
+    table = only_table([run()], columns=("seconds", "acc_5", "mae"), sort="mae")
+    assert [column.key for column in table.columns] == ["seconds", "acc_5", "mae"]
+    assert {column.key for column in table.details} >= {"corr", "valid_mae", "parameters", "memory"}
+    with pytest.raises(UsageError, match="no column 'mea'"):
+        only_table([run()], columns=("mea",))

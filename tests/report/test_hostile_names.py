@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 import pytest
 
 from msabench.report import html, latex, markdown, tabular, text
-from msabench.report.build import build
+from msabench.report.build import Plan, build
+from msabench.report.rows import Asked
 
 NAMES = {
     "terminal": "tfn\x1b[2J\x1b]0;owned\x07\x9b31m",
@@ -66,7 +67,7 @@ def hostile(run, name):
     words = {"dataset": "mosi", "setting": {name: name, "text_encoder": name}, "data": {"source": name}}
     curve = [(epoch, 1.0 / epoch) for epoch in range(1, 6)]
     runs = [run(name, preset=name, notes=(name,), optimiser=name, **words), run("tfn", mae=0.9, **words)]
-    return build(runs, curve=lambda record: curve)
+    return build(runs, Plan(Asked(curve=lambda record: curve)))
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -95,7 +96,7 @@ def test_text_keeps_one_row_per_run(hostile):
 def test_markdown_has_the_same_cells_whatever_the_name(hostile):
     lines = [line for line in markdown.render(hostile).splitlines() if line.startswith("|")]
     assert len(lines) == 4
-    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {10}
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {11}
 
 
 def test_markdown_makes_no_link_image_code_or_heading_of_a_name(hostile):
@@ -222,7 +223,9 @@ def test_html_and_its_plots_have_the_same_tags_and_attributes_whatever_the_name(
     page, usual = Page(), Page()
     page.feed(html.render(hostile))
     curve = [(epoch, 1.0 / epoch) for epoch in range(1, 6)]
-    usual.feed(html.render(build([run("a", notes=("b",)), run("tfn", mae=0.9)], curve=lambda record: curve)))
+    usual.feed(
+        html.render(build([run("a", notes=("b",)), run("tfn", mae=0.9)], Plan(Asked(curve=lambda record: curve))))
+    )
     assert page.open == []
     assert page.tags <= usual.tags
     assert page.attributes <= usual.attributes

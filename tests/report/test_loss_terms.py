@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from msabench.report import html
-from msabench.report.build import build
+from msabench.report.build import Plan, build
 from msabench.report.gradients import Line, terms
+from msabench.report.rows import Asked
 
 LOGGED = {
     "train.loss.task": [(1, 1.0), (2, 0.9)],
@@ -66,7 +67,7 @@ def test_one_term_has_no_table() -> None:
 
 def test_html_has_them_for_the_rows_that_have_several_terms(run) -> None:
     records = [run("mcer"), run("mcer", seed=1), run("tfn", mae=0.9)]
-    shown = html.render(build(records, metrics=lambda record: LOGGED if record.model == "mcer" else {}))
+    shown = html.render(build(records, Plan(Asked(metrics=lambda record: LOGGED if record.model == "mcer" else {}))))
     assert shown.count("over task&#39;s, on the parameters that both reach") == 1
     assert "kl does nothing here" in shown
     assert "<td>89</td>" in shown

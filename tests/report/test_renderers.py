@@ -12,8 +12,9 @@ from html.parser import HTMLParser
 import pytest
 
 from msabench.report import html, latex, markdown, tabular, text
-from msabench.report.build import build
+from msabench.report.build import Plan, build
 from msabench.report.plots import dot_plot, learning_curves
+from msabench.report.rows import Asked
 
 RENDERERS = {
     "text": text.render,
@@ -27,7 +28,7 @@ RENDERERS = {
 @pytest.mark.parametrize("name", RENDERERS)
 def test_every_renderer_shows_each_row_and_its_value(report, name):
     shown = RENDERERS[name](report)
-    assert shown.count("tfn") >= 2  # measured and published
+    assert len(re.findall("tfn|TFN", shown)) >= 2  # measured and published
     assert "published" in shown
     assert "0.901" in shown
     assert "0.75" in shown
@@ -43,7 +44,8 @@ def test_every_renderer_tells_two_copies_of_a_dataset_apart(run, name):
 def test_text_marks_best_and_second_and_shows_the_spread(report):
     shown = text.render(report)
     assert "*0.710 ±0.010" in shown
-    assert "°0.750" in shown
+    assert "°0.810" in shown
+    assert "\n└ MCER (hidden_size" in shown
     assert "[1]" in shown
 
 
@@ -56,8 +58,8 @@ def test_text_that_is_too_wide_for_the_terminal_goes_into_two_lines_per_row(repo
 def test_ansi_codes_do_not_move_the_columns(report):
     coloured = text.render(report, colour=True)
     assert "\033[1m0.710\033[0m" in coloured
-    assert "\033[4m0.750\033[0m" in coloured
-    rows = [line for line in re.sub(r"\033\[\dm", "", coloured).splitlines() if re.match(r"(mcer|tfn) ", line)]
+    assert "\033[4m0.810\033[0m" in coloured
+    rows = [line for line in re.sub(r"\033\[\dm", "", coloured).splitlines() if re.match(r"(MCER|TFN|LMF)\b", line)]
     assert len({line.index("45.00") for line in rows[:3]}) == 1
 
 
@@ -65,7 +67,7 @@ def test_markdown_rows_have_as_many_cells_as_the_head(report):
     lines = [line for line in markdown.render(report).splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert "**0.710** ± 0.010" in "\n".join(lines)
-    assert "<u>0.750</u>" in "\n".join(lines)
+    assert "<u>0.810</u>" in "\n".join(lines)
 
 
 def test_csv_has_full_precision_and_says_what_was_published(report):
@@ -91,7 +93,7 @@ def test_latex_escapes_what_latex_would_read(report):
     ("given", "expected"), [("α", r"$\alpha$"), ("中", "[U+4E2D]"), ("é", "é"), (r"a\b", r"a\textbackslash{}b")]
 )
 def test_a_character_that_pdflatex_lacks_is_replaced(run, given, expected):
-    assert f"tfn ({expected})" in latex.render(build([run("tfn", preset=given)]))
+    assert f"TFN ({expected})" in latex.render(build([run("tfn", preset=given)]))
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
@@ -130,7 +132,7 @@ def test_html_is_well_formed_and_needs_no_other_file(report):
     assert page.open == []
     assert not any("src" in attributes or "href" in attributes for _, attributes in page.seen)
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.seen}
-    assert sum(tag == "polyline" for tag, _ in page.seen) == 5  # a curve per counted run
+    assert sum(tag == "polyline" for tag, _ in page.seen) == 10  # a curve per counted run
 
 
 def test_html_escapes_what_runs_say_of_themselves(run):
@@ -142,7 +144,7 @@ def test_html_escapes_what_runs_say_of_themselves(run):
 
 def test_every_seed_is_a_dot_inside_the_plot(report):
     plot = dot_plot(report.tables[0])
-    assert [len(strip.dots) for strip in plot.strips] == [3, 1, 1]
+    assert [len(strip.dots) for strip in plot.strips] == [3, 1, 3, 3]
     assert all(0 <= dot.x <= 100 for strip in plot.strips for dot in strip.dots)
     ticks = [float(label) for _, label in plot.ticks]
     assert ticks[0] <= 0.70
@@ -151,7 +153,7 @@ def test_every_seed_is_a_dot_inside_the_plot(report):
 
 def test_learning_curves_mark_the_best_epoch_and_leave_out_what_is_not_finite(run):
     curve = [(1, 1.0), (2, 0.8), (3, float("nan")), (4, 0.9)]
-    (panel,) = learning_curves(build([run()], curve=lambda record: curve).tables[0])
+    (panel,) = learning_curves(build([run()], Plan(Asked(curve=lambda record: curve))).tables[0])
     assert panel.best[0].title == "seed 0: 0.800 at epoch 2"
     assert len(panel.lines[0][1].split()) == 3
 

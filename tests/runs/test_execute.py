@@ -96,9 +96,11 @@ def store(tmp_path: Path) -> Iterator[SqliteRunStore]:
 
 
 def run(store: SqliteRunStore, train: Any, seed: int = 0, folder: Path | None = None, **options: Any) -> Outcome:
-    config = RunConfig("fake", "mosi-sim", "paper", seed, TrainConfig())
+    config = RunConfig("fake", "mosi-sim", "default", seed, TrainConfig(max_epochs=4))
     options |= {"store": store, "results_dir": folder or store.path.parent, "device": CPU, "progress": False}
-    with mock.patch.object(registry, "get", return_value=SimpleNamespace(model=Training)):
+    with mock.patch.object(
+        registry, "get", return_value=SimpleNamespace(model=Training, name="fake", config=TrainConfig)
+    ):
         return execute(config, DATA, train=train, **options)
 
 
@@ -108,6 +110,7 @@ def test_a_run_is_stored_with_all_that_a_reader_of_its_number_needs(store: Sqlit
     assert (outcome.status, record.status, record.key) == ("completed", "COMPLETED", outcome.key)
     assert (record.model, record.dataset, record.seed) == ("fake", "mosi-sim", 4)
     assert record.config["hparams"]["batch_size"] == 32
+    assert record.changed == {"max_epochs": 4}, "what is not its preset's"
     assert record.setting == {"text_encoder": "minilm"}
     assert record.data["fingerprint"] == DATA.fingerprint
     assert record.data["splits"] == {"train": 8, "valid": 2, "test": 2}
