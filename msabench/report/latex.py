@@ -51,7 +51,7 @@ def render(report: Report) -> str:
 
 
 def _table(table: Table) -> str:
-    width = len(table.columns) + 2
+    width = len(table.columns) + 1 + table.counted
     body: list[str] = []
     for heading, rows in table.sections:
         if heading:
@@ -64,7 +64,7 @@ def _table(table: Table) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{Results on {_escape(short(table.title))} ({_escape(table.conditions)}).}}",
+        rf"\caption{{{_caption(table)}.}}",
         r"\small\setlength{\tabcolsep}{4pt}%",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
@@ -85,9 +85,14 @@ def _table(table: Table) -> str:
     return "\n".join(lines)
 
 
+def _caption(table: Table) -> str:
+    of = _escape(short(table.title)) if table.name else f"Results on {_escape(short(table.title))}"
+    return f"{of} ({_escape(table.conditions)})" if table.conditions else of
+
+
 def _header(table: Table) -> list[str]:
     """Neighbours that share a heading stand under it, with a rule between."""
-    above, below, rules, at = [""], ["Model"], [], 2
+    above, below, rules, at = [""], [_escape(table.stub.capitalize())], [], 2
     for group, columns in table.groups:
         if len(columns) == 1:
             above.append("")
@@ -97,8 +102,9 @@ def _header(table: Table) -> list[str]:
             below += [_escape(column.name) for column in columns]
             rules.append(rf"\cmidrule(lr){{{at}-{at + len(columns) - 1}}}")
         at += len(columns)
-    names = " & ".join([*below, "$n$"]) + r" \\"
-    return [" & ".join([*above, ""]) + r" \\", " ".join(rules), names] if rules else [names]
+    n = ["$n$"] if table.counted else []
+    names = " & ".join([*below, *n]) + r" \\"
+    return [" & ".join([*above, *("" for _ in n)]) + r" \\", " ".join(rules), names] if rules else [names]
 
 
 def _row(table: Table, row: Row) -> str:
@@ -108,7 +114,7 @@ def _row(table: Table, row: Row) -> str:
         name = "{}" + name
     label = name + (rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else "")
     cells = [_cell(row, column) for column in table.columns]
-    return " & ".join([label, *cells, str(len(row.seeds) or "")]) + r" \\"
+    return " & ".join([label, *cells, *([str(len(row.seeds) or "")] if table.counted else [])]) + r" \\"
 
 
 def _cell(row: Row, column: Column) -> str:

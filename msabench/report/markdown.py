@@ -20,15 +20,17 @@ def render(report: Report) -> str:
 
 
 def _table(table: Table) -> str:
-    lines = [_line(["model", *(column.title for column in table.columns), "n"])]
-    lines.append(_line([":--", *("--:" for _ in table.columns), "--:"]))
+    n = ["n"] if table.counted else []
+    lines = [_line([_escape(table.stub), *(_escape(column.title) for column in table.columns), *n])]
+    lines.append(_line([":--", *("--:" for _ in table.columns), *("--:" for _ in n)]))
     for heading, rows in table.sections:
         if heading:
-            lines.append(_line([f"*{heading}*", *("" for _ in table.columns), ""]))
+            lines.append(_line([f"*{heading}*", *("" for _ in table.columns), *("" for _ in n)]))
         for row in rows:
             marks = table.marks(row)
             label = _escape(short(row.title)) + (f" <sup>{','.join(map(str, marks))}</sup>" if marks else "")
-            lines.append(_line([label, *(_cell(row, column) for column in table.columns), str(len(row.seeds) or "")]))
+            seeds = [str(len(row.seeds) or "") for _ in n]
+            lines.append(_line([label, *(_cell(row, column) for column in table.columns), *seeds]))
     notes = [f"<sup>{i}</sup> {_escape(note)}" for i, note in enumerate(table.footnotes, 1)]
     notes += [MARKS] if table.marked else []
     facts = [f"**{name}**: {_escape(text)}" for name, text in table.facts]

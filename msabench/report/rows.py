@@ -72,15 +72,15 @@ def _apart(record: RunRecord, asked: Asked) -> list[str]:
 def _chosen(rows: Sequence[tuple[Row, bool]]) -> list[Row]:
     """Of a model's settings the one with the best validation MAE, of the newest code, among those with the most seeds:
     one lucky seed is no better setting. The others fold below it."""
-    groups: dict[str, list[tuple[Row, bool]]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[tuple[Row, bool]]] = defaultdict(list)
     for row, newest in rows:
-        groups[row.model].append((row, newest))
+        groups[row.model, *row.apart].append((row, newest))
     found = []
     for group in groups.values():
         if len(group) == 1:
             found.append(group[0][0])
             continue
-        may = [row for row, newest in group if newest]
+        may = [row for row, newest in group if newest] or [row for row, _ in group]
         may = [row for row in may if len(row.seeds) == max(len(other.seeds) for other in may)]
         best = min(may, key=lambda row: (_or_inf(row.cells["valid_mae"].value), row.label))
         found += [replace(row, chosen=row is best, folded=row is not best) for row, _ in group]
@@ -148,6 +148,7 @@ def _row(
         model=model,
         name=f"{load(model).name or model}{also}",
         preset=preset,
+        apart=tuple(_apart(first, asked)),
         trained=trained,
         notes=(*_row_notes(runs, kept), *([OTHER_CODE] if version else [])),
         config=params,

@@ -50,6 +50,7 @@ class Row:
     model: str = ""
     name: str = ""  # as it is printed: "MAG-BERT (lr=0.001)"; "": the label
     preset: str = ""
+    apart: tuple[str, ...] = ()  # what of the setting tells it from the table's others: ("text+audio",)
     chosen: bool = False  # of its model's settings, the one with the best validation MAE
     trained: bool = True  # in epochs; False: in closed form, the same whatever the seed
     folded: bool = False  # another setting was chosen: it stands below that and competes for nothing
@@ -91,7 +92,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Table:
-    """Runs that may be compared: one dataset in one setting."""
+    """Runs that may be compared: one dataset in one setting. Or another table of these runs, which has a name."""
 
     dataset: str
     setting: Mapping[str, str]  # "text encoder": "minilm", ...
@@ -103,13 +104,17 @@ class Table:
     pairs: tuple[Pair, ...] = ()  # the rows that compete against the best of each column
     samples: int = 0  # of the test split, on which they were compared
     noisy: frozenset[str] = frozenset()  # keys of columns in which seeds scatter more than rows differ
+    name: str = ""  # "Table III: …"; "": the comparison of a dataset's rows
+    stub: str = "model"  # what rows are, over the column of their labels
+    counted: bool = True  # with a column of n, the seeds of each row
     origin: str = ""  # of the data, where the report has another table of this dataset in this setting
     searches: tuple[Search, ...] = ()  # runs for validation only: in no row
 
     @property
     def title(self) -> str:
         """No two tables of a report share title and conditions."""
-        return f"{self.dataset}: {self.origin}" if self.origin else self.dataset
+        of = f"{self.dataset}: {self.origin}" if self.origin else self.dataset
+        return f"{self.name}, {of}" if self.name and of else self.name or of
 
     @property
     def conditions(self) -> str:
@@ -187,4 +192,5 @@ def best_first(rows: Sequence[Row], column: Column) -> list[Row]:
 
     heads = sorted((row for row in rows if not row.folded), key=order)
     below = sorted((row for row in rows if row.folded), key=order)
-    return [row for head in heads for row in (head, *(fold for fold in below if fold.model == head.model))]
+    family = {id(row): (row.model, row.apart) for row in rows}
+    return [row for head in heads for row in (head, *(fold for fold in below if family[id(fold)] == family[id(head)]))]

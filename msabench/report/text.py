@@ -47,15 +47,20 @@ def _legend(table: Table, colour: bool) -> str:
 def _grid(table: Table, colour: bool, gap: str = " ", label_width: int = 34) -> str:
     mark = _ansi if colour else _plain
     titles = [f" {column.group}\n {column.name}{column.arrow}" for column in table.columns]
-    body: list[list[str] | str] = [["model", *titles, "n"], SEPARATING_LINE]  # as a row: headers would be padded
+    head = [table.stub, *titles, *_n(table, "n")]  # as a row: headers would be padded
+    body: list[list[str] | str] = [head, SEPARATING_LINE]
     for heading, rows in table.sections:
         if heading:
             body += [SEPARATING_LINE, [_folded(f"{heading}:", label_width)]]
         for row in rows:
             cells = [_cell(row, column, gap, mark) for column in table.columns]
-            body.append([_label(table, row, label_width), *cells, str(len(row.seeds) or "")])
-    align = ["left"] * (len(table.columns) + 1) + ["right"]
+            body.append([_label(table, row, label_width), *cells, *_n(table, str(len(row.seeds) or ""))])
+    align = ["left"] * (len(table.columns) + 1) + _n(table, "right")
     return tabulate(body, disable_numparse=True, colalign=align, preserve_whitespace=True)
+
+
+def _n(table: Table, text: str) -> list[str]:
+    return [text] if table.counted else []
 
 
 def _label(table: Table, row: Row, width: int) -> str:
