@@ -11,7 +11,7 @@ from msabench import metrics
 from msabench.errors import StoreError, UsageError, closest
 from msabench.literature import published as published_results
 from msabench.metrics.conventions import score
-from msabench.report import markdown, text
+from msabench.report import compare, markdown, text
 from msabench.report.build import Plan, build
 from msabench.report.columns import metric_protocol
 from msabench.report.gradients import Curves
@@ -43,7 +43,8 @@ class View:
     name as printed: only those are shown, whatever else was compared. columns: keys of those shown; (): the usual
     ones. sort: the key of the column that orders rows. published: results in print beside the measured ones, "all":
     also of models that nobody ran. convention: as another code scores the stored predictions ("mult", "mag_bert",
-    "mfm"). curves: with validation MAE by epoch and what the loss terms do, for HTML.
+    "mfm"). curves: with validation MAE by epoch and what the loss terms do, for HTML. samples: ids of a case study's.
+    texts: the sentences of a split of the data that a run read, by id, where that is at hand.
     """
 
     conditions: Sequence[str] = ()
@@ -55,6 +56,8 @@ class View:
     published: bool | Literal["all"] = True
     convention: str = "mmsa"
     curves: bool = True
+    samples: Sequence[str] = ()
+    texts: Callable[[RunRecord, str], Mapping[str, str]] = lambda run, split: {}
 
 
 def make(store: RunStore, view: View | None = None) -> Shown:
@@ -69,6 +72,18 @@ def make(store: RunStore, view: View | None = None) -> Shown:
         return Shown(())
     made = build(records, plan(store, view))
     return Shown(_kept(made.tables, view.rows), made.notes)
+
+
+def compared(store: RunStore, a: str, b: str, view: View | None = None) -> Shown:
+    """Two runs by their numbers, or two rows by their names. Raises UsageError."""
+    view = replace(view or View(), curves=False)
+    records = chosen(store, view)
+    made = build(records, plan(store, view))
+    rows = [row for table in made.tables for row in table.section("measured")]
+    first, second = (compare.side(word, records, rows) for word in (a, b))
+    read = plan(store, view).predictions
+    found = compare.compare(first, second, read, lambda run: store.copy(run).sources, view.texts)
+    return Shown(found.tables)
 
 
 def chosen(store: RunStore, view: View) -> list[RunRecord]:

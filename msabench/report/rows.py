@@ -152,6 +152,7 @@ def _row(
         trained=trained,
         notes=(*_row_notes(runs, kept), *([OTHER_CODE] if version else [])),
         config=params,
+        differs={key: (params.get(key), usual.get(key)) for key in sorted(changed)},
         curves={seed: points for seed in seeds if (points := asked.curve(latest[seed]))},
         terms=terms(map(asked.metrics, kept)),
         seeds=seeds,

@@ -151,6 +151,7 @@ def _parts(run: RunRecord) -> Iterator[Mapping[str, Any]]:
     result, config = run.result or {}, run.config
     yield from (result.get("test", {}), result, run.setting)
     yield from (config.get("hparams", {}), config.get("data", {}), config, run.environment)
+    yield {name: run.data[name] for name in ("fingerprint", "source") if name in run.data}
 
 
 def _comparable(value: Any) -> float | str:
