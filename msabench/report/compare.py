@@ -11,6 +11,7 @@ import numpy as np
 
 from msabench.errors import StoreError, UsageError, closest
 from msabench.metrics import statistics
+from msabench.ranges import number
 from msabench.report import about
 from msabench.report.columns import Column, columns_of, metric_protocol
 from msabench.report.judge import Predictions, Tested, gather, pair
@@ -46,9 +47,9 @@ def side(word: str, records: Sequence[RunRecord], rows: Sequence[Row]) -> Side:
     """
     by_id = {run.id: run for run in records}
     if word.isdecimal():
-        run = by_id.get(int(word))
+        run = by_id.get(number(word) or 0)
         if run is None or run.status != "COMPLETED" or not (run.result or {}).get("test"):
-            raise UsageError(f"--compare {word}: no completed run of that number that was tested.  (list runs)")
+            raise UsageError(f"--compare {short(word)}: no completed run of that number that was tested.  (list runs)")
         row = Row(f"run {run.id}", "measured", {}, model=run.model, seeds=(run.seed,), runs={run.seed: run.id})
         return Side(f"run {run.id} ({run.model}, seed {run.seed})", row, (run,))
     found = [row for row in rows if word.lower() in (row.label.lower(), row.shown.lower())]

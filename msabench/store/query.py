@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msabench.errors import UsageError, closest
+from msabench.store import redact
 from msabench.store.protocol import STATUSES, flat
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def parse(words: Iterable[str], now: datetime | None = None) -> list[Condition]:
 def _condition(part: str, signs: str, now: datetime) -> Condition:
     found = re.fullmatch(rf"([\w.-]+)({signs})(.+)", part)
     if not found:
-        raise UsageError(f"filter {part!r}: expected NAME=VALUE, or <, >, <=, >=, != between them, {EXAMPLE}.")
+        raise UsageError(f"filter {redact(part)!r}: expected NAME=VALUE, or <, >, <=, >=, != between them, {EXAMPLE}.")
     name, sign, value = found.groups()
     if name == "since":
         if sign != "=":
