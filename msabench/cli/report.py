@@ -69,6 +69,12 @@ def register(commands: argparse._SubParsersAction) -> None:
         default=True,
         help="published results beside the measured ones (default yes)",
     )
+    command.add_argument(
+        "--statistics",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="intervals, ties and places (default: up to 500 runs)",
+    )
     command.add_argument("--all-published", action="store_true", help="also of models that nobody ran here")
     command.add_argument(
         "--metric-convention",
@@ -137,6 +143,7 @@ def _view(args: argparse.Namespace) -> View:
         sort=args.sort,
         published="all" if args.all_published else args.published,
         convention=args.metric_convention,
+        statistics=args.statistics,
         curves=args.format in ("html", "all"),
         samples=args.sample,
         texts=_texts,

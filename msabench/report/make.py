@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
 
 
+MANY = 500  # runs: their predictions take some 2 s to read and to draw from
+
+
 class Shown(Report):
     """A report that shows itself where a cell of a notebook ends with it, or a line of Python's prompt."""
 
@@ -43,8 +46,9 @@ class View:
     name as printed: only those are shown, whatever else was compared. columns: keys of those shown; (): the usual
     ones. sort: the key of the column that orders rows. published: results in print beside the measured ones, "all":
     also of models that nobody ran. convention: as another code scores the stored predictions ("mult", "mag_bert",
-    "mfm"). curves: with validation MAE by epoch and what the loss terms do, for HTML. samples: ids of a case study's.
-    texts: the sentences of a split of the data that a run read, by id, where that is at hand.
+    "mfm"). statistics: intervals and ties; None: where no more than MANY runs are shown. curves: with validation MAE
+    by epoch and what the loss terms do, for HTML. samples: ids of a case study's. texts: the sentences of a split of
+    the data that a run read, by id, where that is at hand.
     """
 
     conditions: Sequence[str] = ()
@@ -55,6 +59,7 @@ class View:
     sort: str = "valid_mae"
     published: bool | Literal["all"] = True
     convention: str = "mmsa"
+    statistics: bool | None = None
     curves: bool = True
     samples: Sequence[str] = ()
     texts: Callable[[RunRecord, str], Mapping[str, str]] = lambda run, split: {}
@@ -70,7 +75,7 @@ def make(store: RunStore, view: View | None = None) -> Shown:
     records = chosen(store, view)
     if not records:
         return Shown(())
-    made = build(records, plan(store, view))
+    made = build(records, plan(store, view, records))
     return Shown(_kept(made.tables, view.rows), made.notes)
 
 
@@ -78,10 +83,10 @@ def compared(store: RunStore, a: str, b: str, view: View | None = None) -> Shown
     """Two runs by their numbers, or two rows by their names. Raises UsageError."""
     view = replace(view or View(), curves=False)
     records = chosen(store, view)
-    made = build(records, plan(store, view))
+    made = build(records, plan(store, view, records))
     rows = [row for table in made.tables for row in table.section("measured")]
     first, second = (compare.side(word, records, rows) for word in (a, b))
-    read = plan(store, view).predictions
+    read = plan(store, replace(view, statistics=True), records).predictions
     found = compare.compare(first, second, read, lambda run: store.copy(run).sources, view.texts)
     return Shown(found.tables)
 
@@ -97,7 +102,7 @@ def chosen(store: RunStore, view: View) -> list[RunRecord]:
     return [_current(record, store) for record in records]
 
 
-def plan(store: RunStore, view: View, apart: tuple[str, ...] = ()) -> Plan:
+def plan(store: RunStore, view: View, records: Sequence[RunRecord], apart: tuple[str, ...] = ()) -> Plan:
     asked = Asked(
         preset=_preset,
         curve=_curves(store) if view.curves else lambda record: [],
@@ -106,14 +111,19 @@ def plan(store: RunStore, view: View, apart: tuple[str, ...] = ()) -> Plan:
         apart=apart,
     )
 
+    told = view.statistics if view.statistics is not None else len(records) <= MANY
+
     def read(run: int) -> list[Prediction]:
-        return predictions.read(store, run, "test") if view.convention == "mmsa" else []
+        return predictions.read(store, run, "test") if told and view.convention == "mmsa" else []
 
     return Plan(
         asked,
         published=published_results.results if view.published else lambda dataset: (),
         every_published=view.published == "all",
         predictions=read,
+        without=""
+        if told
+        else f"{len(records):,} runs: intervals, ties and places are left out. With them: --statistics",
         columns=tuple(view.columns),
         sort=view.sort,
         convention=view.convention,

@@ -34,8 +34,8 @@ def tasks(store: RunStore, view: View) -> Report:
 
 def _report(store: RunStore, view: View, name: str, setting: str, study: str) -> Report:
     view = replace(view, curves=False)
-    plan = making.plan(store, view)
     records = [record for record in making.chosen(store, view) if record.model == MODEL]
+    plan = making.plan(store, view, records)
     every = build(records, plan)
     tables = [made for table in every.tables if (made := _ablated(table, name, setting, plan.predictions))]
     notes = () if tables else (f"No setting has MCER both whole and ablated:  python -m msabench study {study}",)

@@ -20,7 +20,7 @@ NONE = "No model was run on more than one combination of modalities:  python -m 
 def make(store: RunStore, view: View) -> Report:
     """Of the models that were run on several combinations, without the settings that validation did not choose."""
     records = making.chosen(store, replace(view, published=False))
-    plan = making.plan(store, replace(view, published=False), apart=("modalities",))
+    plan = making.plan(store, replace(view, published=False), records, apart=("modalities",))
     every = build(records, plan)
     tables = [_several(table) for table in every.tables]
     notes = () if any(table.rows for table in tables) else (NONE,)

@@ -41,7 +41,8 @@ COLUMNS = tuple(
 def make(store: RunStore, view: View) -> Report:
     """A section per model; a row per source that prints its MAE on the dataset."""
     view = replace(view, curves=False)
-    every = build(making.chosen(store, view), making.plan(store, view))
+    records = making.chosen(store, view)
+    every = build(records, making.plan(store, view, records))
     tables = [_judged(table) for table in every.tables if not table.dataset.endswith("-sim")]
     notes = () if tables else ("Nothing is published on a simulated set: no figure to reproduce.",)
     return Report(tuple(table for table in tables if table.rows), (*every.notes, *notes))

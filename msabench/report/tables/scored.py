@@ -18,19 +18,16 @@ if TYPE_CHECKING:
 def make(store: RunStore, view: View) -> Report:
     """A section per convention, the rows in ours' order. Raises UsageError for CH-SIMS, which has no other."""
     view = replace(view, published=False, curves=False)
-    found = {
-        name: build(
-            making.chosen(store, replace(view, convention=name)), making.plan(store, replace(view, convention=name))
-        )
-        for name in CONVENTIONS
-    }
+    found = {}
+    for name in CONVENTIONS:
+        so = replace(view, convention=name)
+        records = making.chosen(store, so)
+        found[name] = build(records, making.plan(store, so, records))
     ours = found["mmsa"].tables
-    return Report(
-        tuple(_beside(i, {name: report.tables[i] for name, report in found.items()}) for i in range(len(ours)))
-    )
+    return Report(tuple(_beside({name: report.tables[i] for name, report in found.items()}) for i in range(len(ours))))
 
 
-def _beside(i: int, tables: dict[str, Table]) -> Table:
+def _beside(tables: dict[str, Table]) -> Table:
     ours = tables["mmsa"]
     order = [row.label for row in ours.section("measured") if not row.folded]
     rows: list[Row] = []

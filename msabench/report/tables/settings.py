@@ -25,7 +25,8 @@ MARK = "≠"
 def make(store: RunStore, view: View) -> Report:
     """A section per model: what its preset's source states, and what else was changed. Published: the preset's."""
     view = replace(view, curves=False)
-    every = build(making.chosen(store, view), making.plan(store, view))
+    records = making.chosen(store, view)
+    every = build(records, making.plan(store, view, records))
     return Report(tuple(_settings(table) for table in every.tables), every.notes)
 
 

@@ -25,7 +25,8 @@ def make(store: RunStore, view: View) -> Report:
 
     Raises UsageError where one dataset's name stands for two contents.
     """
-    every = build(making.chosen(store, view), making.plan(store, view))
+    records = making.chosen(store, view)
+    every = build(records, making.plan(store, view, records))
     settings: dict[str, list[Table]] = defaultdict(list)
     for table in every.tables:
         settings[table.conditions].append(table)
