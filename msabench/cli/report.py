@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msabench.cli.options import add_store, to_path
+from msabench.cli.options import add_store, count, to_path
 from msabench.errors import MsabenchError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ FORMATS = ("text", "md", "csv", "latex", "html", "all")
 FILES = {"md": "report.md", "csv": "report.csv", "latex": "report.tex", "html": "report.html"}
 
 TABLE_NAMES = ("1", "2", "3", "4", "5", "6", "modalities", "conventions", "reproduction")
+CLEAR = "\033[2J\033[H"
 EXAMPLES = """\
 examples:
   python -m msabench report
@@ -61,6 +64,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--table", metavar="NAME", choices=TABLE_NAMES, help="of a paper; see below")
     command.add_argument("--sample", metavar="ID", nargs="+", default=[], help="with --table 6: whose labels")
     command.add_argument("--compare", metavar=("A", "B"), nargs=2, help="two runs by number, or two rows by name")
+    command.add_argument("--watch", metavar="SECONDS", nargs="?", const="10", help="again when a run has ended (10)")
     command.add_argument("--format", choices=FORMATS, default="all", help="files to write; text: none (default all)")
     command.add_argument("--out", metavar="DIR", type=to_path, default=Path("reports"), help="where to (./reports)")
     command.add_argument(
@@ -86,6 +90,27 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.watch is None:
+        return _show(args)
+    pause, seen = count("--watch", args.watch), object()
+    while True:
+        if (now := _changed(args)) != seen:
+            seen = now
+            print(CLEAR if sys.stdout.isatty() else "\n")
+            _show(args)
+            print(f"\n{time.strftime('%H:%M:%S')}: shown again when a run ends. To stop: Ctrl-C", flush=True)
+        time.sleep(pause)
+
+
+def _changed(args: argparse.Namespace) -> object:
+    """What changes when a run begins or ends."""
+    from msabench.store import open_store
+
+    with closing(open_store(args.store, args.results, read=True)) as store:
+        return [(run.id, run.status) for run in store.find()]
+
+
+def _show(args: argparse.Namespace) -> int:
     from msabench.report import text
     from msabench.store import open_store
 
