@@ -17,7 +17,7 @@ in Medicine 24:1579-1607. Three other ways were tried, in benchmarks/promises.py
 - Seeds and samples both resampled, percentiles: of n seeds a resample has (n - 1) / n of their variance and no fat
   tails, so that intervals of 3 seeds are far too short; and what a seed does on one sample alone is counted twice or
   more (Owen 2007, Annals of Applied Statistics 1:386-411), so that two equal methods never differ.
-- Degrees of freedom by Satterthwaite's rule, (n - 1) / share**2 (see `Estimate.freedom`).
+- Degrees of freedom by Satterthwaite's rule: too many for few seeds (see `Estimate.freedom`).
 """
 
 from __future__ import annotations
@@ -86,16 +86,19 @@ class Estimate:
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom: 1 / (share / (n - 1) + (1 - share) / (N - 1)), where share is the seeds' of the variance.
+        """Degrees of freedom: 1 / (share**k / (n - 1) + (1 - share) / (N - 1)), where share is the part of the variance
+        that seeds make, and k = 2 - 3 / n. NaN of one sample.
 
-        Satterthwaite's rule squares the shares. Then few seeds that happen to agree lend their variance the certainty
-        of the samples': with 3 seeds 8 % of true null hypotheses are rejected at 5 %, and four times too many at the
-        small levels that Holm asks for. Unsquared it is 3.7 to 5.6 % (benchmarks/promises.py, `freedom`).
+        Satterthwaite's rule has k = 2, for which few seeds are too few: those that happen to agree lend their variance
+        the certainty of the samples'. Of true null hypotheses it rejects 7.7 % at 5 % with 3 seeds, 5.9 % with 5, and
+        of small levels, for which Holm asks, two to five times too many. This k was chosen by trying: 3.6 to 5.8 % with
+        3 seeds, 4.3 to 5.4 % with 4, 4.5 to 5.3 % with 5, 5 % with 10; with 2 seeds 1.7 to 6.3 %
+        (benchmarks/promises.py --freedom).
         """
         share = self.between / self.seeds / self.error**2 if self.error else 0.0
-        of_seeds = share / (self.seeds - 1) if self.seeds > 1 else 0.0
-        of_samples = (1 - share) / (self.samples - 1) if self.samples > 1 else 0.0
-        return 1 / (of_seeds + of_samples) if of_seeds + of_samples else NAN
+        of_seeds = share ** (2 - 3 / self.seeds) / (self.seeds - 1) if self.seeds > 1 else 0.0
+        of_samples = (1 - share) / (self.samples - 1) if self.samples > 1 else NAN
+        return 1 / (of_seeds + of_samples)
 
     @property
     def p(self) -> float:
