@@ -1,4 +1,4 @@
-"""docs/python.md, docs/studies.md and the notebooks do what they say."""
+"""docs/python.md, docs/statistics.md, docs/studies.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def test_the_page_on_python_runs_block_by_block_in_one_session(
         exec(compile(block, f"docs/python.md, block {number}", "exec"), session)
     assert len(page) == 9
     assert "Did you mean 'lr_bert'?" in capsys.readouterr().out
+
+
+def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Path) -> None:
+    session: dict[str, object] = {}
+    page = checkout / "docs" / "statistics.md"
+    for number, block in enumerate(blocks(page), 1):
+        exec(compile(block, f"docs/statistics.md, block {number}", "exec"), session)
+        for call, answer in re.findall(r"^(\S.*?)  # ([({].*)$", block, re.MULTILINE):
+            assert repr(eval(call, session)) == answer, call
+    assert number == 5
 
 
 @pytest.mark.slow
