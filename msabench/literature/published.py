@@ -6,7 +6,7 @@ A file has the sections below, all optional; anything else is a UsageError that 
     paper:     {key, title, authors, venue, doi}
     presets:   {NAME: {source, DATASET: {field of the model's config: value, ...}, ...}, ...}
     search:    {source, ranges: {setting: as in literature/ranges.py, ...}}
-    published: [{dataset, source, METRIC: value, ..., model, variant: {field: value}, footnote}, ...]
+    published: [{dataset, source, METRIC: value, ..., model, variant: {field: value}, footnote, by: user}, ...]
     cases:     [{dataset, text, visual, audio, label, s_labels, c_labels, source}, ...]
     notes:     [what a reader should know, ...]
 
@@ -44,6 +44,7 @@ class PublishedResult:
     variant: str = ""  # an ablation as `--set` takes it: "without=[m]"; "" is the model as published
     settings: dict[str, Any] = field(default_factory=dict)  # the variant's fields of the model's config
     footnote: str = ""  # whom the paper has the number from
+    by_user: bool = False  # reported by an independent user, and printed by nobody
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,11 @@ def _search(value: Any, where: str) -> Space:
 
 
 def _result(row: Any, model: str, where: str) -> PublishedResult:
-    content = _mapping(row, where, needed=("dataset", "source"), optional=("model", "variant", "footnote", *METRICS))
+    content = _mapping(
+        row, where, needed=("dataset", "source"), optional=("model", "variant", "footnote", "by", *METRICS)
+    )
+    if content.get("by", "user") != "user":
+        raise UsageError(f"{where}.by is {content['by']!r}; expected user, or no such key.")
     metrics = {key: _score(key, content[key], where) for key in METRICS if key in content}
     if not metrics:
         raise UsageError(f"{where} has no metric. It takes: {', '.join(METRICS)}.")
@@ -196,6 +201,7 @@ def _result(row: Any, model: str, where: str) -> PublishedResult:
         variant=", ".join(f"{key}={_as_set(value)}" for key, value in settings.items()),
         settings=settings,
         footnote=content.get("footnote", ""),
+        by_user="by" in content,
     )
 
 

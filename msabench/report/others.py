@@ -30,12 +30,15 @@ def reference_rows(record: RunRecord, columns: Sequence[Column]) -> list[Row]:
 
 
 def published_rows(results: Iterable[PublishedResult], columns: Sequence[Column], measured: Sequence[Row]) -> list[Row]:
-    """Published rows: the MCER paper's, then the others', each best first.
+    """Published rows: the MCER paper's, the others', what users report, each best first.
 
     A variant (an ablation) only where somebody measured it too.
     """
-    paper: list[Row] = []
-    others: list[Row] = []
+    found: dict[str, list[Row]] = {
+        "published in the MCER paper": [],
+        "published elsewhere": [],
+        "reported by users": [],
+    }
     for result in results:
         settings = flat(result.settings)
         twins = (row for row in measured if row.model == result.model and _agrees(row.config, settings))
@@ -44,18 +47,19 @@ def published_rows(results: Iterable[PublishedResult], columns: Sequence[Column]
         cells = {c.key: Cell(v, source="published") for c in columns if (v := result.metrics.get(c.key)) is not None}
         also = f" ({result.variant})" if result.variant else ""
         ours = result.source.startswith("MCER table")
-        (paper if ours else others).append(
+        heading = [*found][2 if result.by_user else 0 if ours else 1]
+        found[heading].append(
             Row(
                 label=f"{result.model}{also}",
                 name=f"{load(result.model).name or result.model}{also}",
                 source="published",
                 cells=cells,
-                heading="published in the MCER paper" if ours else "published elsewhere",
+                heading=heading,
                 model=result.model,
                 notes=tuple(note for note in (result.source, result.footnote) if note),
             )
         )
-    return [*best_first(paper, columns[0]), *best_first(others, columns[0])]
+    return [row for rows in found.values() for row in best_first(rows, columns[0])]
 
 
 def _agrees(config: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

@@ -170,11 +170,13 @@ def test_the_mcer_papers_rows_stand_before_those_that_others_published(run):
             ("mcer", 0.7, "MCER table I"),
         )
     ]
+    rows.append(PublishedResult("mosi", "self_mm", {"mae": 0.7}, "an issue", by_user=True))
     sections = only_table([run()], published=lambda dataset: rows, every_published=True).sections
     assert [(heading, [r.label for r in rows]) for heading, rows in sections] == [
         ("", ["mcer"]),
         ("published in the MCER paper", ["mcer", "tfn"]),
         ("published elsewhere", ["mag_bert", "mult"]),
+        ("reported by users", ["self_mm"]),
     ]
 
 
