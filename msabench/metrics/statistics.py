@@ -11,12 +11,14 @@ crossed, not nested, and the variance of a row's value (or of the difference of 
 The test sets are a bootstrap over samples, the same one for every run of every row. That is the model for several
 readers of the same cases of Obuchowski and Rockette (1995), Communications in Statistics B 24:285-308, with the
 covariance from a bootstrap and Student's t for few seeds; one row as in Hillis, Obuchowski et al. (2005), Statistics
-in Medicine 24:1579-1607. Three other ways were tried, in benchmarks/promises.py, and fail:
+in Medicine 24:1579-1607. Three other ways were tried (benchmarks/promises.py, which also counts what this one keeps):
 
-- Samples drawn anew for each seed (nested): the seeds' shared luck with the samples is taken for n independent lots.
-- Seeds and samples both resampled, percentiles: of n seeds a resample has (n - 1) / n of their variance and no fat
-  tails, so that intervals of 3 seeds are far too short; and what a seed does on one sample alone is counted twice or
-  more (Owen 2007, Annals of Applied Statistics 1:386-411), so that two equal methods never differ.
+- Samples drawn anew for each seed (nested). What the seeds share, the luck with the samples, is then taken for n
+  independent lots: intervals of 10 seeds cover 72 %.
+- Seeds and samples both resampled, percentiles. Of n seeds a resample has (n - 1) / n of their variance and no fat
+  tails: 3 seeds that scatter are covered 92 %, and 8 % of equal rows differ. Where samples decide, what one seed does
+  on one sample counts twice and more (Owen 2007, Annals of Applied Statistics 1:386-411): of two rows of one method,
+  5 seeds each, .4 % differ instead of 5.
 - Degrees of freedom by Satterthwaite's rule: too many for few seeds (see `Estimate.freedom`).
 """
 
@@ -89,11 +91,11 @@ class Estimate:
         """Degrees of freedom: 1 / (share**k / (n - 1) + (1 - share) / (N - 1)), where share is the part of the variance
         that seeds make, and k = 2 - 3 / n. NaN of one sample.
 
-        Satterthwaite's rule has k = 2, for which few seeds are too few: those that happen to agree lend their variance
-        the certainty of the samples'. Of true null hypotheses it rejects 7.7 % at 5 % with 3 seeds, 5.9 % with 5, and
-        of small levels, for which Holm asks, two to five times too many. This k was chosen by trying: 3.6 to 5.8 % with
-        3 seeds, 4.3 to 5.4 % with 4, 4.5 to 5.3 % with 5, 5 % with 10; with 2 seeds 1.7 to 6.3 %
-        (benchmarks/promises.py --freedom).
+        Satterthwaite's rule has k = 2, which is too much for few seeds: those that happen to agree lend their variance
+        the certainty of the samples'. Of true null hypotheses it rejects 7.7 % at 5 % with 3 seeds, 5.8 % with 5, and
+        at the small levels that Holm asks for 5 and 2 times too many. This k was chosen by trying: 3.7 to 5.8 % with
+        3 seeds, 4.5 to 5.2 % with 5, 4.8 to 5.1 % with 10, 1.7 to 6.3 % with 2; at small levels still 2.8 and 1.6
+        times too many with 3 and 5 in the worst case (benchmarks/promises.py --freedom).
         """
         share = self.between / self.seeds / self.error**2 if self.error else 0.0
         of_seeds = share ** (2 - 3 / self.seeds) / (self.seeds - 1) if self.seeds > 1 else 0.0
