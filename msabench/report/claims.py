@@ -39,6 +39,11 @@ def _few(rows: Sequence[Row], compete: Sequence[Row]) -> Iterator[str]:
             "networks, not of the models, and compete for nothing."
         )
     usual = compete[0].seeds if compete else ()
+    if 1 < len(usual) < 4:
+        yield (
+            f"{len(usual)} seeds know their own spread badly: take a mark that stands alone for a hint. From 5 on "
+            "intervals and marks err as often as they say (docs/statistics.md)."
+        )
     other = [f"{_name(row)} ({_range(row.seeds)})" for row in rows if len(row.seeds) > 1 and row.seeds != usual]
     if other and usual:
         yield f"{_names(other)}: other seeds than most rows' {_range(usual)}, so that they compete for nothing."
