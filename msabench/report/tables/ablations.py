@@ -10,7 +10,7 @@ from msabench.literature.published import load
 from msabench.metrics import statistics
 from msabench.report import make as making
 from msabench.report.build import build
-from msabench.report.columns import Column, metric
+from msabench.report.columns import Column, metric, metric_protocol
 from msabench.report.compare import p_text, signed
 from msabench.report.judge import gather, pair
 from msabench.report.table import EMPTY, Cell, Pair, Report, Row, Table
@@ -37,12 +37,17 @@ def _report(store: RunStore, view: View, name: str, setting: str, study: str) ->
     records = [record for record in making.chosen(store, view) if record.model == MODEL]
     plan = making.plan(store, view, records)
     every = build(records, plan)
-    tables = [made for table in every.tables if (made := _ablated(table, name, setting, plan.predictions))]
+    protocols = {record.dataset: metric_protocol(record) for record in records}
+    tables = [
+        made
+        for table in every.tables
+        if (made := _ablated(table, name, setting, plan.predictions, protocols[table.dataset]))
+    ]
     notes = () if tables else (f"No setting has MCER both whole and ablated:  python -m msabench study {study}",)
     return Report(tuple(tables), (*every.notes, *notes))
 
 
-def _ablated(table: Table, name: str, setting: str, predictions: Predictions) -> Table | None:
+def _ablated(table: Table, name: str, setting: str, predictions: Predictions, protocol: str) -> Table | None:
     """The rows that differ from a whole model's in `setting` alone; None where there are none."""
     found = {row.label: row for row in table.section("measured")}
     usual = load(MODEL).published
@@ -54,7 +59,7 @@ def _ablated(table: Table, name: str, setting: str, predictions: Predictions) ->
     parts.sort(key=lambda row: (_place(row, setting, order), row.label))
     metrics = [column for column in table.columns if column.better]
     tested = gather([whole, *parts], predictions)
-    scores = statistics.resample(tested.rows, tested.true) if whole.label in tested.rows else {}
+    scores = statistics.resample(tested.rows, tested.true, protocol=protocol) if whole.label in tested.rows else {}
     pairs = list(_pairs(whole, parts, scores, metrics))
     printed = [row for row in table.section("published") if row.model == MODEL]
     full = next((row for row in printed if row.label == MODEL), None)
