@@ -58,6 +58,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         default="mmsa",
         help="score the stored predictions as another code does: mult, mag_bert, mfm (default mmsa, ours)",
     )
+    command.add_argument("--sentences", action="store_true", help="test sentences in the page, if the data is here")
     command.set_defaults(handler=run)
 
 
@@ -95,6 +96,7 @@ def _view(args: argparse.Namespace) -> View:
         published="all" if args.all_published else args.published,
         convention=args.metric_convention,
         curves=args.format in ("html", "all"),
+        sentences=args.sentences,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from msabench import metrics
@@ -16,6 +17,7 @@ from msabench.report.build import Plan, build
 from msabench.report.columns import metric_protocol
 from msabench.report.gradients import Curves
 from msabench.report.rows import Asked
+from msabench.report.stored import details
 from msabench.report.table import Report, Row, Table
 from msabench.shown import short
 from msabench.store import documents, predictions, query
@@ -43,7 +45,8 @@ class View:
     name as printed: only those are shown, whatever else was compared. columns: keys of those shown; (): the usual
     ones. sort: the key of the column that orders rows. published: results in print beside the measured ones, "all":
     also of models that nobody ran. convention: as another code scores the stored predictions ("mult", "mag_bert",
-    "mfm"). curves: with validation MAE by epoch and what the loss terms do, for HTML.
+    "mfm"). curves: with validation MAE by epoch, what the loss terms do and what each row's runs did, for HTML.
+    sentences: and with test sentences in it, where the data is at hand.
     """
 
     conditions: Sequence[str] = ()
@@ -55,6 +58,7 @@ class View:
     published: bool | Literal["all"] = True
     convention: str = "mmsa"
     curves: bool = True
+    sentences: bool = False
 
 
 def make(store: RunStore, view: View | None = None) -> Shown:
@@ -83,16 +87,19 @@ def chosen(store: RunStore, view: View) -> list[RunRecord]:
 
 
 def plan(store: RunStore, view: View, apart: tuple[str, ...] = ()) -> Plan:
+    @cache
+    def read(run: int) -> list[Prediction]:
+        return predictions.read(store, run, "test") if view.convention == "mmsa" else []
+
+    metrics = _metrics(store) if view.curves else lambda record: {}
     asked = Asked(
         preset=_preset,
         curve=_curves(store) if view.curves else lambda record: [],
-        metrics=_metrics(store) if view.curves else lambda record: {},
+        metrics=metrics,
+        detail=details(store, metrics, read, sentences=view.sentences) if view.curves else lambda runs: None,
         code=lambda record: record.code or _older_code(record, store),
         apart=apart,
     )
-
-    def read(run: int) -> list[Prediction]:
-        return predictions.read(store, run, "test") if view.convention == "mmsa" else []
 
     return Plan(
         asked,
@@ -148,13 +155,14 @@ def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
 
 
 def _metrics(store: RunStore) -> Callable[[RunRecord], Curves]:
-    def metrics(record: RunRecord) -> Curves:
+    @cache
+    def metrics(run: int) -> Curves:
         try:
-            return store.metrics(record.id)
+            return store.metrics(run)
         except StoreError:  # one damaged curve, which `show` and `doctor` tell of, costs a row no more than this table
             return {}
 
-    return metrics
+    return lambda record: metrics(record.id)
 
 
 def _older_code(record: RunRecord, store: RunStore) -> str:

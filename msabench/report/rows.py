@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msabench.literature.published import load, usual_preset
 from msabench.report import about
 from msabench.report.columns import Column
+from msabench.report.detail import Detail
 from msabench.report.gradients import Curves, terms
 from msabench.report.table import Cell, Row
 from msabench.store.protocol import flat
@@ -29,13 +30,15 @@ class Asked:
     """What rows are made of beside the runs' records.
 
     preset: as msabench.literature.published.preset. curve: a run's validation MAE by epoch. metrics: all that a run
-    logged by epoch, for what its loss terms do. code: the version of a run's model, as a hash. apart: names of the
-    setting that tell rows apart, where a table holds runs in several.
+    logged by epoch, for what its loss terms do. detail: what a row's runs did, for the page that opens a row. code: the
+    version of a run's model, as a hash. apart: names of the setting that tell rows apart, where a table holds runs in
+    several.
     """
 
     preset: Callable[[str, str, str], Mapping[str, Any]] = lambda model, name, dataset: {}
     curve: Callable[[RunRecord], Curve] = lambda record: []
     metrics: Callable[[RunRecord], Curves] = lambda record: {}
+    detail: Callable[[Sequence[RunRecord]], Detail | None] = lambda runs: None
     code: Callable[[RunRecord], str] = lambda record: record.code
     apart: tuple[str, ...] = ()
 
@@ -152,11 +155,21 @@ def _row(
         trained=trained,
         notes=(*_row_notes(runs, kept), *([OTHER_CODE] if version else [])),
         config=params,
+        differs=_differs(first, asked),
         curves={seed: points for seed in seeds if (points := asked.curve(latest[seed]))},
         terms=terms(map(asked.metrics, kept)),
+        detail=asked.detail(kept),
         seeds=seeds,
         runs={seed: latest[seed].id for seed in seeds},
     )
+
+
+def _differs(run: RunRecord, asked: Asked) -> dict[str, tuple[Any, Any]]:
+    """The settings that are not those of the run's preset, which need not say what it takes from the defaults."""
+    params, (model, preset) = about.params(run), about.named(run)
+    stated = flat(asked.preset(model, preset, run.dataset))
+    changed = [key for key in stated if params.get(key) != stated[key]] if run.changed is None else run.changed
+    return {key: (stated.get(key, "the default"), params.get(key, "absent")) for key in sorted(changed)}
 
 
 def _cell(column: Column, latest: Mapping[int, RunRecord]) -> Cell:

@@ -133,6 +133,9 @@ class MemoryStore:
     def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
         return {"valid.mae": [(1, 1.0), (2, 0.8)]}
 
+    def document(self, run_id: int) -> dict[str, Any]:
+        return {"captured_out": "epoch 1\n"}
+
     def artifact(self, run_id: int, name: str) -> bytes:
         if run_id not in self.predictions:
             raise StoreError(f"run {run_id} has no {name}")

@@ -1,0 +1,184 @@
+"""What the page draws of comparisons and of a row's runs, as numbers: the HTML templates make inline SVG of them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from msabench.report.columns import Column
+from msabench.report.detail import Detail, Tested
+from msabench.report.plots import PANEL_HEIGHT, PANEL_WIDTH, Scale
+from msabench.report.table import Pair, Row, Table
+
+SQUARE = 260.0  # the side of a scatter plot
+Ticks = tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row against the best: x in percent of the width."""
+
+    label: str
+    x: float
+    low: float
+    high: float
+    text: str
+    p: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    column: Column
+    best: str
+    zero: float
+    rows: tuple[Difference, ...]
+    ticks: Ticks
+
+
+def forests(table: Table) -> list[Forest]:
+    """A plot per column in which rows were compared with the best."""
+    found = [(column, [pair for pair in table.pairs if pair.key == column.key]) for column in table.columns]
+    return [_forest(table, column, pairs) for column, pairs in found if pairs]
+
+
+def _forest(table: Table, column: Column, pairs: Sequence[Pair]) -> Forest:
+    names = {row.label: row.shown for row in table.section("measured")}
+    ends = [column.scale * value for pair in pairs for value in (pair.difference, *pair.interval)]
+    scale = Scale([*(value for value in ends if math.isfinite(value)), 0.0])
+    rows = []
+    for pair in pairs:
+        low, high = pair.interval
+        text = f"{signed(column, pair.difference)} [{signed(column, low)}, {signed(column, high)}]"
+        x, a, b = (scale.percent(column.scale * value) for value in (pair.difference, low, high))
+        rows.append(Difference(names.get(pair.a, pair.a), x, a, b, text, chance(pair.p)))
+    best = names.get(pairs[0].b, pairs[0].b)
+    return Forest(
+        column, best, scale.percent(0.0), tuple(rows), tuple((scale.percent(t), scale.text(t)) for t in scale.ticks)
+    )
+
+
+def signed(column: Column, value: float) -> str:
+    shown = column.show(value)
+    return shown.replace("-", "−") if value < 0 else f"+{shown}"
+
+
+def chance(p: float) -> str:
+    """
+    >>> chance(0.0321), chance(0.0), chance(1.0)
+    ('p = 0.032', 'p < 0.001', 'p = 1.000')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+@dataclass(frozen=True)
+class Bands:
+    """One logged scalar over epochs, in SVG units with y downwards."""
+
+    label: str
+    band: str  # a path around the lowest and the highest seed; "" of one seed
+    mean: str
+    seeds: tuple[tuple[str, str], ...]  # (title, path)
+    x_ticks: Ticks
+    y_ticks: Ticks
+
+
+def bands(detail: Detail) -> list[Bands]:
+    """A panel per loss term and one for their sum."""
+    made = (_bands(name, curves) for name, curves in detail.curves.items())
+    return [panel for panel in made if panel]
+
+
+def _bands(name: str, curves: Mapping[int, Sequence[tuple[int, float]]]) -> Bands | None:
+    known = {seed: [(e, v) for e, v in points if math.isfinite(v)] for seed, points in curves.items()}
+    by_epoch: dict[int, list[float]] = {}
+    for points in known.values():
+        for epoch, value in points:
+            by_epoch.setdefault(epoch, []).append(value)
+    if len(by_epoch) < 2:
+        return None
+    x = Scale([float(epoch) for epoch in by_epoch], whole=True, about=4)
+    y = Scale([value for values in by_epoch.values() for value in values], about=3)
+
+    def path(points: Sequence[tuple[float, float]]) -> str:
+        spots = (f"{x.at(e, PANEL_WIDTH):.1f} {PANEL_HEIGHT - y.at(v, PANEL_HEIGHT):.1f}" for e, v in points)
+        return "M" + " L".join(spots)
+
+    epochs = sorted(by_epoch)
+    around = [(e, min(by_epoch[e])) for e in epochs] + [(e, max(by_epoch[e])) for e in reversed(epochs)]
+    several = len(known) > 1
+    return Bands(
+        name,
+        path(around) if several else "",
+        path([(e, statistics.fmean(by_epoch[e])) for e in epochs]),
+        tuple((f"seed {seed}", path(points)) for seed, points in known.items() if points) if several else (),
+        tuple((x.at(tick, PANEL_WIDTH), x.text(tick)) for tick in x.ticks),
+        tuple((PANEL_HEIGHT - y.at(tick, PANEL_HEIGHT), y.text(tick)) for tick in y.ticks),
+    )
+
+
+@dataclass(frozen=True)
+class Scatter:
+    dots: str  # a path of points
+    x_ticks: Ticks
+    y_ticks: Ticks
+
+
+def scatter(tested: Tested) -> Scatter:
+    """Both axes are one: equal ones lie on the diagonal."""
+    scale = Scale([value for point in tested.points for value in point])
+    ticks = [(scale.at(tick, SQUARE), scale.text(tick)) for tick in scale.ticks]
+    return Scatter(
+        " ".join(f"M{scale.at(x, SQUARE):.0f} {SQUARE - scale.at(y, SQUARE):.0f}h0" for x, y in tested.points),
+        tuple(ticks),
+        tuple((SQUARE - at, text) for at, text in ticks),
+    )
+
+
+LOGARITHMIC = ("seconds", "parameters", "memory")
+
+
+def heat(table: Table) -> dict[tuple[str, str], int]:
+    """How strongly each measured cell is shaded, 0 to 100, by (Row.label, Column.key): the better, or the more, the
+    stronger; of costs by their order of magnitude."""
+    shades: dict[tuple[str, str], int] = {}
+    rows = table.section("measured")
+    for column in (*table.columns, *table.details):
+        values = dict(_finite(rows, column))
+        if column.key in LOGARITHMIC and min(values.values(), default=0.0) > 0:
+            values = {label: math.log(value) for label, value in values.items()}
+        low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
+        if low < high:
+            for label, value in values.items():
+                share = (value - low) / (high - low)
+                shades[label, column.key] = round(100 * (1 - share if column.better == "lower" else share))
+    return shades
+
+
+def _finite(rows: Sequence[Row], column: Column) -> Iterator[tuple[str, float]]:
+    for row in rows:
+        value = row.cell(column).value
+        if value is not None and math.isfinite(value):
+            yield row.label, value
+
+
+def explained(row: Row, column: Column) -> str:
+    """What a cell has to say beyond its figure."""
+    cell, show = row.cell(column), column.show
+    told = []
+    if cell.spread is not None:
+        told.append(f"± {show(cell.spread)} over {cell.n} seeds")
+    if cell.interval:
+        told.append(f"95 % interval {show(cell.interval[0])} to {show(cell.interval[1])}, over samples and seeds")
+    if cell.middle is not None:
+        told.append(f"interquartile mean {show(cell.middle)}")
+    if cell.ranks:
+        told.append("rank " + " to ".join(map(str, sorted(set(cell.ranks)))))
+    if cell.tied:
+        told.append("cannot be told from the best")
+    if cell.place:
+        told.append("better than every row that competes" + (" but one" if cell.place == 2 else ""))
+    if 1 < len(cell.values) <= 10:
+        told.append("by seed " + ", ".join(f"{seed}: {show(value)}" for seed, value in cell.values.items()))
+    return "; ".join([*told, *cell.notes])
