@@ -101,7 +101,9 @@ def _curves(logged: Mapping[int, Curves]) -> dict[str, dict[int, list[tuple[int,
             if name == "train.loss" or name.startswith("train.loss."):
                 told = name.removeprefix("train.loss").removeprefix(".") or "all terms"
                 found[told][seed] = list(points)[:: -(-len(points) // EPOCHS) or 1]
-    return dict(found) if len(found) != 2 else {"all terms": found["all terms"]}  # of one term the sum says it
+    if len(found) == 2 and (total := found.get("all terms")):
+        return {"all terms": total}  # of one term the sum says it
+    return dict(found)
 
 
 def _environment(runs: Sequence[RunRecord]) -> dict[str, str]:

@@ -149,7 +149,11 @@ class View {
   move(event) {
     const cell = event.target.closest("tbody th, tbody td");
     if (!cell || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.key === "Enter" && cell.matches("td")) return void cell.parentElement.querySelector("th a")?.click();
+    if (event.key === "Enter" && cell.matches("td")) {
+      event.preventDefault(); // what the link opens would hear it, and close
+      cell.parentElement.querySelector("th a")?.click();
+      return;
+    }
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -99], End: [0, 99] }[event.key];
     if (!step) return;
     event.preventDefault();
