@@ -11,8 +11,10 @@ from msabench.report.columns import Column
 from msabench.report.detail import Detail, Tested
 from msabench.report.plots import PANEL_HEIGHT, PANEL_WIDTH, Scale
 from msabench.report.table import Pair, Row, Table
+from msabench.shown import short
 
 SQUARE = 260.0  # the side of a scatter plot
+WIDE, HIGH = 640.0, 240.0  # of the plot of costs
 Ticks = tuple[tuple[float, str], ...]
 
 
@@ -134,6 +136,90 @@ def scatter(tested: Tested) -> Scatter:
         tuple(ticks),
         tuple((SQUARE - at, text) for at, text in ticks),
     )
+
+
+@dataclass(frozen=True)
+class Spot:
+    x: float
+    y: float
+    title: str
+    label: str  # "" where there is no room for it
+    left: bool  # of the spot stands the label
+    front: bool  # nothing is both better and cheaper
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A column against seconds per run, in SVG units with y downwards."""
+
+    column: Column
+    spots: tuple[Spot, ...]
+    x_ticks: Ticks
+    y_ticks: Ticks
+
+
+def costs(table: Table) -> Costs | None:
+    """None where fewer than three rows have both, or neither end of the first column is better."""
+    column = table.columns[0]
+    seconds = next((other for other in (*table.columns, *table.details) if other.key == "seconds"), None)
+    if seconds is None or not column.better:
+        return None
+    heads = [row for row in table.section("measured") if not row.folded]
+    value, cost = (dict(_finite(heads, of)) for of in (column, seconds))
+    rows = [row for row in heads if row.label in value and cost.get(row.label, 0.0) > 0]
+    if len(rows) < 3:
+        return None
+    y = Scale([column.scale * value[row.label] for row in rows])
+    powers = [math.log10(cost[row.label]) for row in rows]
+    low, high = math.floor(min(powers)), max(math.ceil(max(powers)), math.floor(min(powers)) + 1)
+
+    def across(power: float) -> float:
+        return round(WIDE * (power - low) / (high - low), 1)
+
+    sign = 1 if column.better == "lower" else -1
+    front = _front({row.label: (cost[row.label], sign * value[row.label]) for row in rows})
+    room = _Room()
+    spots = []
+    for row in sorted(rows, key=lambda row: row.label not in front):  # the front's names find room first
+        here = across(math.log10(cost[row.label])), HIGH - y.at(column.scale * value[row.label], HIGH)
+        title = f"{row.shown}: {column.heading} {column.show(value[row.label])}, {cost[row.label]:,.3g} s"
+        spots.append(Spot(*here, title, *room.name(*here, short(row.shown, 30)), row.label in front))
+    return Costs(
+        column,
+        tuple(spots),
+        tuple((across(power), f"{10.0**power:,g}") for power in range(low, high + 1)),
+        tuple((HIGH - y.at(tick, HIGH), y.text(tick)) for tick in y.ticks),
+    )
+
+
+def _front(rows: Mapping[str, tuple[float, float]]) -> set[str]:
+    """Those that are better than all that cost less, by (cost, loss)."""
+    found, best = set(), math.inf
+    for label, (_, loss) in sorted(rows.items(), key=lambda item: item[1]):
+        if loss < best:
+            found.add(label)
+            best = loss
+    return found
+
+
+class _Room:
+    """Where names may stand without hiding one another, on a grid of 8 units; a letter takes 7."""
+
+    def __init__(self) -> None:
+        self.taken: set[tuple[int, int]] = set()
+
+    def name(self, x: float, y: float, text: str) -> tuple[str, bool]:
+        """(the name, or "" for want of room; whether it stands on the left)"""
+        across, down = int(x) // 8, int(y) // 8
+        size = 2 + 7 * len(text) // 8
+        for left in (False, True):
+            start = across - size if left else across + 1
+            cells = {(i, j) for i in range(start, start + size) for j in (down - 1, down, down + 1)}
+            if not cells & self.taken and start >= 0:
+                self.taken |= cells | {(across, down)}
+                return text, left
+        self.taken.add((across, down))
+        return "", False
 
 
 LOGARITHMIC = ("seconds", "parameters", "memory")

@@ -32,12 +32,14 @@ def render(report: Report) -> str:
         "bands": drawn.bands,
         "forests": drawn.forests,
         "scatter": drawn.scatter,
+        "costs": drawn.costs,
         "heat": drawn.heat,
         "dot_plot": dot_plot,
         "learning_curves": learning_curves,
         "search_plots": lambda table: list(filter(None, map(search_plot, table.searches))),
         "panel": (PANEL_WIDTH, PANEL_HEIGHT),
         "square": drawn.SQUARE,
+        "oblong": (drawn.WIDE, drawn.HIGH),
         "most": {"points": POINTS, "lines": LINES},
     }
     script = _text("report.js")
