@@ -33,6 +33,8 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from tabulate import tabulate
 
+from msabench import metrics
+from msabench.config import PROTOCOL
 from msabench.literature import presets
 from msabench.report.build import build
 from msabench.runs import provenance
@@ -70,6 +72,9 @@ def about(key: str, dataset: str, environment: dict[str, Any]) -> dict[str, Any]
     return {
         "uuid": str(uuid.uuid4()),
         "key": key,
+        "code": f"{chance.getrandbits(256):064x}",
+        "protocol": PROTOCOL,
+        "scoring": metrics.version(),
         "setting": {"text_encoder": "minilm", "alignment": "unaligned", "modalities": ["text", "audio", "visual"]},
         "data": {
             "name": dataset,

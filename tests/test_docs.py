@@ -1,4 +1,4 @@
-"""docs/python.md, docs/studies.md and the notebooks do what they say."""
+"""docs/python.md, docs/statistics.md, docs/studies.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ def test_the_page_on_the_page_runs_command_by_command(
         assert main(shlex.split(command, comments=True)[3:]) == 0
         pages.append(Path("reports/report.html").read_text("utf-8"))
     assert ["bad film" in page for page in pages] == [False, True]
+
+
+def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Path) -> None:
+    session: dict[str, object] = {}
+    page = checkout / "docs" / "statistics.md"
+    for number, block in enumerate(blocks(page), 1):
+        exec(compile(block, f"docs/statistics.md, block {number}", "exec"), session)
+        for call, answer in re.findall(r"^(\S.*?)  # ([({].*)$", block, re.MULTILINE):
+            assert repr(eval(call, session)) == answer, call
+    assert number == 5
 
 
 @pytest.mark.slow

@@ -32,15 +32,16 @@ class Plan:
     """What a report is made of beside the runs' records.
 
     published: as msabench.literature.published.results. every_published: results of models that nobody ran here, too.
-    predictions: a run's on the test split; without them nothing is compared. columns: keys of those to be shown; ():
-    the usual ones. sort: the key of the column that orders rows. convention: whose metric definitions the results
-    follow (a label).
+    predictions: a run's on the test split; without them nothing is compared. without: why there are none. columns:
+    keys of those to be shown; (): the usual ones. sort: the key of the column that orders rows. convention: whose
+    metric definitions the results follow (a label).
     """
 
     asked: Asked = field(default_factory=Asked)
     published: Callable[[str], Iterable[PublishedResult]] = lambda dataset: ()
     every_published: bool = False
     predictions: Predictions = lambda run: []
+    without: str = ""
     columns: tuple[str, ...] = ()
     sort: str = "valid_mae"
     convention: str = "mmsa"
@@ -165,6 +166,7 @@ def _table(group: Sequence[RunRecord], origin: str, plan: Plan) -> Table:
         "Cells": "mean ± sample standard deviation over n seeds",
         "Order": f"by {order.heading}; of a model's settings the one with the best validation MAE is chosen, among "
         "those with the most seeds, and the others stand below it",
+        "Statistics": plan.without,
         "Not counted": _tally(record for record in group if not _counts(record)),
         "Mean per run": "; ".join(cost for row in rows if (cost := _cost(row))),
         "Published": _caveat(newest, sizes) if claimed else "",

@@ -60,13 +60,14 @@ def _text(name: str) -> str:
 
 
 def _opened(report: Report) -> list[list[Row]]:
-    """By table, the rows that the page opens below it: those of the same runs once, in however many tables they are."""
+    """By table, the rows that the page opens below it: those of the same runs once, in however many tables they are,
+    and below the comparison rather than below a table of a paper."""
     seen: set[tuple[int, ...]] = set()
-    found = []
-    for table in report.tables:
+    found: list[list[Row]] = [[] for _ in report.tables]
+    for i, table in sorted(enumerate(report.tables), key=lambda of: bool(of[1].name)):
         rows = {_runs(row): row for row in reversed(table.section("measured")) if row.runs and _runs(row) not in seen}
         seen |= rows.keys()
-        found.append(list(reversed(rows.values())))
+        found[i] = list(reversed(rows.values()))
     return found
 
 

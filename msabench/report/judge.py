@@ -36,6 +36,7 @@ class Tested:
     true: Array  # (N,)
     rows: dict[str, dict[int, Array]]  # (N,) by label and seed
     left_out: dict[str, str]  # why rows are not in it, by label
+    ids: tuple[str, ...] = ()  # (N,)
 
 
 def judged(table: Table, predictions: Predictions, protocol: str) -> Table:
@@ -96,7 +97,7 @@ def gather(rows: Sequence[Row], predictions: Predictions) -> Tested:
         pairs = {seed: np.array([of[id] for id in order]) for seed, of in by_seed.items()}  # (N, 2)
         kept[label] = {seed: values[:, 0] for seed, values in pairs.items()}
         true = next(iter(pairs.values()))[:, 1] if true is None else true
-    return Tested(np.empty(0) if true is None else true, kept, left_out)
+    return Tested(np.empty(0) if true is None else true, kept, left_out, tuple(order))
 
 
 def _wrong(by_seed: Mapping[int, dict[str, tuple[float, float]]], usual: frozenset[str]) -> str:

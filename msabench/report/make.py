@@ -12,7 +12,7 @@ from msabench import metrics
 from msabench.errors import StoreError, UsageError, closest
 from msabench.literature import published as published_results
 from msabench.metrics.conventions import score
-from msabench.report import markdown, text
+from msabench.report import compare, markdown, text
 from msabench.report.build import Plan, build
 from msabench.report.columns import metric_protocol
 from msabench.report.gradients import Curves
@@ -25,6 +25,9 @@ from msabench.store import documents, predictions, query
 if TYPE_CHECKING:
     from msabench.store.predictions import Prediction
     from msabench.store.protocol import RunRecord, RunStore
+
+
+MANY = 500  # runs: their predictions take some 2 s to read and to draw from
 
 
 class Shown(Report):
@@ -45,8 +48,9 @@ class View:
     name as printed: only those are shown, whatever else was compared. columns: keys of those shown; (): the usual
     ones. sort: the key of the column that orders rows. published: results in print beside the measured ones, "all":
     also of models that nobody ran. convention: as another code scores the stored predictions ("mult", "mag_bert",
-    "mfm"). curves: with validation MAE by epoch, what the loss terms do and what each row's runs did, for HTML.
-    sentences: and with test sentences in it, where the data is at hand.
+    "mfm"). statistics: intervals and ties; None: where no more than MANY runs are shown. curves: with validation MAE
+    by epoch, what the loss terms do and what each row's runs did, for HTML. samples: ids of a case study's. texts: the
+    sentences of a split of the data that a run read, by id, where that is at hand. sentences: with them in HTML.
     """
 
     conditions: Sequence[str] = ()
@@ -57,7 +61,10 @@ class View:
     sort: str = "valid_mae"
     published: bool | Literal["all"] = True
     convention: str = "mmsa"
+    statistics: bool | None = None
     curves: bool = True
+    samples: Sequence[str] = ()
+    texts: Callable[[RunRecord, str], Mapping[str, str]] = lambda run, split: {}
     sentences: bool = False
 
 
@@ -71,8 +78,20 @@ def make(store: RunStore, view: View | None = None) -> Shown:
     records = chosen(store, view)
     if not records:
         return Shown(())
-    made = build(records, plan(store, view))
+    made = build(records, plan(store, view, records))
     return Shown(_kept(made.tables, view.rows), made.notes)
+
+
+def compared(store: RunStore, a: str, b: str, view: View | None = None) -> Shown:
+    """Two runs by their numbers, or two rows by their names. Raises UsageError."""
+    view = replace(view or View(), curves=False)
+    records = chosen(store, view)
+    made = build(records, plan(store, view, records))
+    rows = [row for table in made.tables for row in table.section("measured")]
+    first, second = (compare.side(word, records, rows) for word in (a, b))
+    read = plan(store, replace(view, statistics=True), records).predictions
+    found = compare.compare(first, second, read, lambda run: store.copy(run).sources, view.texts)
+    return Shown(found.tables)
 
 
 def chosen(store: RunStore, view: View) -> list[RunRecord]:
@@ -86,26 +105,33 @@ def chosen(store: RunStore, view: View) -> list[RunRecord]:
     return [_current(record, store) for record in records]
 
 
-def plan(store: RunStore, view: View, apart: tuple[str, ...] = ()) -> Plan:
+def plan(store: RunStore, view: View, records: Sequence[RunRecord], apart: tuple[str, ...] = ()) -> Plan:
+    told = view.statistics if view.statistics is not None else len(records) <= MANY
+
     @cache
     def read(run: int) -> list[Prediction]:
-        return predictions.read(store, run, "test") if view.convention == "mmsa" else []
+        return predictions.read(store, run, "test") if told and view.convention == "mmsa" else []
+
+    def texts(run: RunRecord) -> Mapping[str, str]:
+        return view.texts(run, "test") if view.sentences else {}
 
     metrics = _metrics(store) if view.curves else lambda record: {}
     asked = Asked(
         preset=_preset,
         curve=_curves(store) if view.curves else lambda record: [],
         metrics=metrics,
-        detail=details(store, metrics, read, sentences=view.sentences) if view.curves else lambda runs: None,
+        detail=details(store, metrics, read, texts) if view.curves and told else lambda runs: None,
         code=lambda record: record.code or _older_code(record, store),
         apart=apart,
     )
-
     return Plan(
         asked,
         published=published_results.results if view.published else lambda dataset: (),
         every_published=view.published == "all",
         predictions=read,
+        without=""
+        if told
+        else f"{len(records):,} runs: intervals, ties and places are left out. With them: --statistics",
         columns=tuple(view.columns),
         sort=view.sort,
         convention=view.convention,

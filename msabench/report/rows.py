@@ -137,6 +137,7 @@ def _row(
         shown = json.dumps(value, default=str) if isinstance(value, list) else about.plain(value)
         told.append(f"{key}={shown}".replace('"', ""))
     told += [version] if version else []
+    stated = flat(asked.preset(model, preset, first.dataset))
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
     trained = any((run.result or {}).get("stopped") != "closed form" for run in latest.values())
     if not trained:
@@ -155,21 +156,13 @@ def _row(
         trained=trained,
         notes=(*_row_notes(runs, kept), *([OTHER_CODE] if version else [])),
         config=params,
-        differs=_differs(first, asked),
+        differs={key: (params.get(key), stated.get(key)) for key in sorted(changed)},
         curves={seed: points for seed in seeds if (points := asked.curve(latest[seed]))},
         terms=terms(map(asked.metrics, kept)),
         detail=asked.detail(kept),
         seeds=seeds,
         runs={seed: latest[seed].id for seed in seeds},
     )
-
-
-def _differs(run: RunRecord, asked: Asked) -> dict[str, tuple[Any, Any]]:
-    """The settings that are not those of the run's preset, which need not say what it takes from the defaults."""
-    params, (model, preset) = about.params(run), about.named(run)
-    stated = flat(asked.preset(model, preset, run.dataset))
-    changed = [key for key in stated if params.get(key) != stated[key]] if run.changed is None else run.changed
-    return {key: (stated.get(key, "the default"), params.get(key, "absent")) for key in sorted(changed)}
 
 
 def _cell(column: Column, latest: Mapping[int, RunRecord]) -> Cell:

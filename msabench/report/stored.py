@@ -1,12 +1,11 @@
-"""What a store, and the data at hand, have for the page that opens a row."""
+"""What a store has for the page that opens a row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
-from msabench.errors import MsabenchError, StoreError
+from msabench.errors import StoreError
 from msabench.report.detail import Detail, Readers, detail
 
 if TYPE_CHECKING:
@@ -16,9 +15,12 @@ if TYPE_CHECKING:
 
 
 def details(
-    store: RunStore, metrics: Callable[[RunRecord], Curves], predictions: Predictions, *, sentences: bool
+    store: RunStore,
+    metrics: Callable[[RunRecord], Curves],
+    predictions: Predictions,
+    texts: Callable[[RunRecord], Mapping[str, str]],
 ) -> Callable[[Sequence[RunRecord]], Detail]:
-    """sentences: with those of the test split, where the data that the runs had lies where data is looked for."""
+    """texts: the sentences of a run's test split by clip, {} where they are not shown; asked for once per data set."""
 
     def log(record: RunRecord) -> str:
         try:
@@ -26,23 +28,13 @@ def details(
         except StoreError:  # `show` and `doctor` tell of it
             return ""
 
-    known = cache(_texts)
+    known: dict[tuple[str, str], Mapping[str, str]] = {}
 
-    def texts(record: RunRecord) -> Mapping[str, str]:
-        identity = record.dataset, str(record.setting.get("alignment")), str(record.data.get("fingerprint"))
-        return known(*identity) if sentences else {}
+    def shown(record: RunRecord) -> Mapping[str, str]:
+        key = record.dataset, str(record.data.get("fingerprint"))
+        if key not in known:
+            known[key] = texts(record)
+        return known[key]
 
-    readers = Readers(metrics, predictions, log, texts)
+    readers = Readers(metrics, predictions, log, shown)
     return lambda runs: detail(runs, readers)
-
-
-def _texts(dataset: str, alignment: str, fingerprint: str) -> Mapping[str, str]:
-    """The sentences of the test split by clip; {} where this is not the data at hand."""
-    from msabench.data import loading
-
-    try:
-        found = loading.load(dataset, alignment=alignment, allow_sim=False, say=lambda message: None)
-    except MsabenchError:
-        return {}
-    test = found.splits["test"]
-    return dict(zip(test.ids, test.text, strict=True)) if found.fingerprint == fingerprint else {}

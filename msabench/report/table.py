@@ -59,7 +59,7 @@ class Row:
     runs: Mapping[int, int] = field(default_factory=dict)  # ids by seed
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)  # hyper-parameters, for those who want them all
-    differs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)  # settings: (its preset's, these runs')
+    differs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)  # from its preset: (its own, what that states)
     curves: Mapping[int, Sequence[tuple[int, float]]] = field(default_factory=dict)  # (epoch, valid MAE) by seed
     terms: Terms | None = None  # what its loss terms do, where it has several
     seeds: tuple[int, ...] = ()

@@ -46,12 +46,14 @@ def _legend(table: Table, colour: bool) -> str:
 
 def _grid(table: Table, colour: bool, gap: str = " ", label_width: int = 34) -> str:
     mark = _ansi if colour else _plain
-    titles = [f" {column.group}\n {column.name}{column.arrow}" for column in table.columns]
+    under = any(column.name or column.arrow for column in table.columns)
+    titles = [f" {column.group}" + f"\n {column.name}{column.arrow}" * under for column in table.columns]
     head = [table.stub, *titles, *_n(table, "n")]  # as a row: headers would be padded
     body: list[list[str] | str] = [head, SEPARATING_LINE]
     for heading, rows in table.sections:
         if heading:
-            body += [SEPARATING_LINE, [_folded(f"{heading}:", label_width)]]
+            body += [] if len(body) == 2 else [SEPARATING_LINE]
+            body += [[_folded(f"{heading}:", label_width)]]
         for row in rows:
             cells = [_cell(row, column, gap, mark) for column in table.columns]
             body.append([_label(table, row, label_width), *cells, *_n(table, str(len(row.seeds) or ""))])

@@ -16,9 +16,10 @@ def read(store: RunStore, run_id: int, split: str) -> list[Prediction]:
     name = "predictions.csv" if split == "test" else f"predictions.{split}.csv"
     content = store.artifact(run_id, name)
     try:
-        rows = csv.DictReader(io.StringIO(content.decode(), newline=""))
-        found = [(row["id"], float(row["prediction"]), float(row["label"])) for row in rows]
-    except (KeyError, TypeError, ValueError, csv.Error):  # TypeError: a row that is too short
+        head, *rows = csv.reader(io.StringIO(content.decode(), newline=""))
+        id, prediction, label = (head.index(name) for name in ("id", "prediction", "label"))
+        found = [(row[id], float(row[prediction]), float(row[label])) for row in rows if row]
+    except (IndexError, ValueError, csv.Error):  # IndexError: a row that is too short
         found = []
     if not found:
         raise StoreError(f"run {run_id}: {name} holds no predictions: expected a table of id, label, prediction.")

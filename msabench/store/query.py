@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msabench.errors import UsageError, closest
+from msabench.store import redact
 from msabench.store.protocol import STATUSES, flat
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def parse(words: Iterable[str], now: datetime | None = None) -> list[Condition]:
 def _condition(part: str, signs: str, now: datetime) -> Condition:
     found = re.fullmatch(rf"([\w.-]+)({signs})(.+)", part)
     if not found:
-        raise UsageError(f"filter {part!r}: expected NAME=VALUE, or <, >, <=, >=, != between them, {EXAMPLE}.")
+        raise UsageError(f"filter {redact(part)!r}: expected NAME=VALUE, or <, >, <=, >=, != between them, {EXAMPLE}.")
     name, sign, value = found.groups()
     if name == "since":
         if sign != "=":
@@ -151,6 +152,7 @@ def _parts(run: RunRecord) -> Iterator[Mapping[str, Any]]:
     result, config = run.result or {}, run.config
     yield from (result.get("test", {}), result, run.setting)
     yield from (config.get("hparams", {}), config.get("data", {}), config, run.environment)
+    yield {name: run.data[name] for name in ("fingerprint", "source") if name in run.data}
 
 
 def _comparable(value: Any) -> float | str:

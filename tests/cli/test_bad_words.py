@@ -29,7 +29,11 @@ NO_PATH = {"5,000 digits", "5,000 letters", "a path that is too long", "NUL", "n
 # The words of a command with ? for the bad one; which are bad there; the exit codes that are right.
 CASES: list[tuple[str, set[str], set[int]]] = [
     ("?", NAMES, {2}),
-    ("report ?", NAMES, {2}),
+    ("report ?", NAMES - {"nothing"}, {2}),
+    ("report --table ?", NAMES, {2}),
+    ("report --columns ?", NAMES - {"nothing"}, {2}),
+    ("report --rows ?", NAMES, {2}),
+    ("report --compare ? 1", NAMES, {2}),
     ("run ? mosi", NAMES, {2}),
     ("run mean ?", NAMES, {2}),
     ("run mean mosi --model-path ?", PATHS, {2}),

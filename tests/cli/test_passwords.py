@@ -49,7 +49,8 @@ def test_an_address_as_msabench_shows_it_gets_its_password_from_the_environment(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["report", "--stroe", ADDRESS],
+        ["doctor", "--stroe", ADDRESS],
+        ["report", ADDRESS],
         ["report", "--store", ADDRESS],
         ["report", "--store", "mongodb://ada:s3cr3t@host:port/x"],
         ["report", "--store", "mongodb://ada:s3cr@3t@"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def run() -> Callable[..., RunRecord]:
         code: str = "c0de" * 16,
         protocol: int = 1,
         scoring: str = metrics.version(),
+        changed: dict[str, Any] | None = None,
         **hparams: Any,
     ) -> RunRecord:
         number = next(ids)
@@ -70,6 +72,7 @@ def run() -> Callable[..., RunRecord]:
             code=code,
             protocol=protocol,
             scoring=scoring,
+            changed=changed,
         )
 
     return make
@@ -122,6 +125,8 @@ class MemoryStore:
 
     records: list[RunRecord]
     predictions: dict[int, str] = field(default_factory=dict)
+    files: dict[tuple[int, str], bytes] = field(default_factory=dict)  # other artifacts, by run and name
+    sources: dict[int, dict[str, bytes]] = field(default_factory=dict)
     url: str = "memory://"
 
     def find(self) -> list[RunRecord]:
@@ -136,13 +141,40 @@ class MemoryStore:
     def document(self, run_id: int) -> dict[str, Any]:
         return {"captured_out": "epoch 1\n"}
 
+    def artifacts(self, run_id: int) -> list[str]:
+        return [name for run, name in self.files if run == run_id]
+
+    def copy(self, run_id: int) -> SimpleNamespace:
+        return SimpleNamespace(sources=self.sources.get(run_id, {}))
+
     def artifact(self, run_id: int, name: str) -> bytes:
+        if (run_id, name) in self.files:
+            return self.files[run_id, name]
         if run_id not in self.predictions:
             raise StoreError(f"run {run_id} has no {name}")
         return self.predictions[run_id].encode()
 
     def close(self) -> None:
         self.records = []
+
+
+def as_csv(rows: list[tuple[str, float, float]]) -> str:
+    return "id,label,prediction\n" + "".join(f"{id},{label},{prediction}\n" for id, prediction, label in rows)
+
+
+@pytest.fixture
+def stored(memory_store: type[MemoryStore]) -> Callable[[list[RunRecord]], MemoryStore]:
+    """A store of these runs, with predictions that are the worse the higher their MAE, and scores that are theirs."""
+
+    def make(records: list[RunRecord]) -> MemoryStore:
+        found = {record.id: predicted(record.id, records) for record in records if record.result}
+        for record in records:
+            if record.result:
+                _, p, y = zip(*found[record.id], strict=True)
+                record.result["test"] = metrics.evaluate(p, y)
+        return memory_store(records, {id: as_csv(rows) for id, rows in found.items()})
+
+    return make
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from msabench import metrics
+from msabench.cli.report import _texts
 from msabench.errors import StoreError
 from msabench.report import html
 from msabench.report.build import Plan, build
@@ -110,9 +111,9 @@ def test_the_environment_tells_the_seeds_that_differ_and_no_machine_by_name(run)
 def test_a_row_tells_what_is_not_its_presets(run):
     asked = Asked(preset=lambda model, name, dataset: {"lr": 1e-3, "hidden": {"text": 8}})
     (row,) = build([run("mcer", hidden={"text": 16})], Plan(asked)).tables[0].rows
-    assert row.differs == {"hidden.text": (8, 16)}
+    assert row.differs == {"hidden.text": (16, 8)}
     (row,) = build([replace(run("mcer"), changed={"batch_size": 32})], Plan(asked)).tables[0].rows
-    assert row.differs == {"batch_size": ("the default", 32)}
+    assert row.differs == {"batch_size": (32, None)}
 
 
 def test_only_the_page_reads_what_runs_did(memory_store, run):
@@ -130,7 +131,7 @@ def test_sentences_are_shown_where_they_are_asked_for_and_are_the_runs(memory_st
     rows = "".join(f"{id},{y},0.5\n" for id, y in zip(data.splits["test"].ids, data.splits["test"].labels, strict=True))
     record = run(data={"fingerprint": data.fingerprint if fits else "c0ffee"})
     store = memory_store([record], {1: f"id,label,prediction\n{rows}"})
-    page = html.render(make(store, View(sentences=True)))
+    page = html.render(make(store, View(sentences=True, texts=_texts)))
     assert ("good film" in page) is fits
     assert "good film" not in html.render(make(store, View()))
     assert "report --sentences" in html.render(make(store, View()))

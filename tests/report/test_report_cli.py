@@ -114,3 +114,18 @@ def test_a_run_of_the_embedded_store_reaches_the_page(run, tmp_path, capsys):
     assert "a note" in shown
     assert "MCER table I" in shown  # the published rows
     assert "0.333 at epoch 3" in (tmp_path / "report.html").read_text()
+
+
+def test_watch_shows_again_when_a_run_has_ended(call, run, monkeypatch, capsys):
+    records = [run()]
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 2
+        if len(records) == 3:
+            raise KeyboardInterrupt
+        records.append(run("tfn", seed=len(records)))
+
+    monkeypatch.setattr("msabench.cli.report.time.sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        call(records, "--watch", "2", "--format", "text")
+    assert capsys.readouterr().out.count("shown again when a run ends") == 3
