@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from msabench.report.columns import Column
@@ -225,21 +225,28 @@ class _Room:
 LOGARITHMIC = ("seconds", "parameters", "memory")
 
 
-def heat(table: Table) -> dict[tuple[str, str], int]:
-    """How strongly each measured cell is shaded, 0 to 100, by (Row.label, Column.key): the better, or the more, the
-    stronger; of costs by their order of magnitude."""
-    shades: dict[tuple[str, str], int] = {}
-    rows = table.section("measured")
+def heat(table: Table) -> Callable[[Row, Column], int | None]:
+    """How strongly a measured cell is shaded, 0 to 100: the better, or the more, the stronger; costs by their order of
+    magnitude. None: not at all."""
+    ends: dict[str, tuple[float, float]] = {}
     for column in (*table.columns, *table.details):
-        values = dict(_finite(rows, column))
-        if column.key in LOGARITHMIC and min(values.values(), default=0.0) > 0:
-            values = {label: math.log(value) for label, value in values.items()}
-        low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
-        if low < high:
-            for label, value in values.items():
-                share = (value - low) / (high - low)
-                shades[label, column.key] = round(100 * (1 - share if column.better == "lower" else share))
-    return shades
+        values = [_height(column, value) for _, value in _finite(table.section("measured"), column)]
+        if values and min(values) < max(values):
+            ends[column.key] = min(values), max(values)
+
+    def shade(row: Row, column: Column) -> int | None:
+        value = row.cell(column).value
+        if row.source != "measured" or column.key not in ends or value is None or not math.isfinite(value):
+            return None
+        low, high = ends[column.key]
+        share = (_height(column, value) - low) / (high - low)
+        return round(100 * (1 - share if column.better == "lower" else share))
+
+    return shade
+
+
+def _height(column: Column, value: float) -> float:
+    return math.log(value) if column.key in LOGARITHMIC and value > 0 else value
 
 
 def _finite(rows: Sequence[Row], column: Column) -> Iterator[tuple[str, float]]:
@@ -247,6 +254,12 @@ def _finite(rows: Sequence[Row], column: Column) -> Iterator[tuple[str, float]]:
         value = row.cell(column).value
         if value is not None and math.isfinite(value):
             yield row.label, value
+
+
+def besides(table: Table) -> bool:
+    """Whether any value has something to stand beside it."""
+    cells = (row.cell(column) for row in table.rows for column in table.columns)
+    return any(cell.spread is not None or cell.interval for cell in cells)
 
 
 def explained(row: Row, column: Column) -> str:

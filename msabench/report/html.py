@@ -34,6 +34,7 @@ def render(report: Report) -> str:
         "scatter": drawn.scatter,
         "costs": drawn.costs,
         "heat": drawn.heat,
+        "besides": drawn.besides,
         "dot_plot": dot_plot,
         "learning_curves": learning_curves,
         "search_plots": lambda table: list(filter(None, map(search_plot, table.searches))),

@@ -4,6 +4,7 @@
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const order = new Intl.Collator("en", { numeric: true });
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -99], End: [0, 99] };
 const FORMULA = /^\s*[=+\-@＝＋－＠]/; // what a spreadsheet would take for one
 
 class View {
@@ -25,8 +26,8 @@ class View {
     this.search.addEventListener("input", () => this.filter());
     this.folds?.addEventListener("change", () => this.filter());
     for (const box of all(".menu input", this.tools)) box.addEventListener("change", () => this.pick(box.value, box.checked));
-    this.tools.querySelector(".beside").addEventListener("change", (event) => (section.dataset.beside = event.target.value));
-    this.tools.querySelector(".shade").addEventListener("change", (event) => section.classList.toggle("heat", event.target.checked));
+    this.tools.querySelector(".beside")?.addEventListener("change", ({ target }) => (section.dataset.beside = target.value));
+    this.tools.querySelector(".shade")?.addEventListener("change", ({ target }) => section.classList.toggle("heat", target.checked));
     this.tools.querySelector(".csv").addEventListener("click", () => this.save());
     this.tools.querySelector(".paper").addEventListener("click", () => this.paper(true));
     section.querySelector(".leave").addEventListener("click", () => this.paper(false));
@@ -72,7 +73,8 @@ class View {
     if (!key) return sign * order.compare(name(a), name(b)) || given;
     const [x, y] = [a, b].map((row) => row.querySelector(`[data-c="${key}"]`)?.dataset.value || "");
     if (!x || !y) return !x - !y || given; // what has no value stands last, whichever way
-    return sign * (Number(x) - Number(y)) || given;
+    const difference = Number(x) - Number(y);
+    return sign * (Number.isNaN(difference) ? order.compare(x, y) : difference) || given;
   }
 
   filter() {
@@ -97,11 +99,12 @@ class View {
 
   lines() {
     const heads = this.heads.filter((head) => !head.hidden);
-    const beside = this.section.dataset.beside;
+    const beside = this.tools.querySelector(".beside")?.value ?? "none";
     const wide = (head) => head.dataset.c && head.dataset.c !== "n" && beside !== "none";
     const extra = beside === "interval" ? ["95 % low", "95 % high"] : ["±"];
     const title = (head) => text(head.querySelector("button")).replace(/ [↓↑]$/, "");
-    const lines = [["section", ...heads.flatMap((head) => (wide(head) ? [title(head), ...extra.map((of) => `${title(head)} ${of}`)] : [title(head)]))]];
+    const titles = (head) => [title(head), ...(wide(head) ? extra.map((of) => `${title(head)} ${of}`) : [])];
+    const lines = [["section", ...heads.flatMap(titles)]];
     for (const row of this.visible()) {
       const line = [guarded(row.parentElement.dataset.section || "measured")];
       for (const head of heads) {
@@ -154,7 +157,7 @@ class View {
       cell.parentElement.querySelector("th a")?.click();
       return;
     }
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -99], End: [0, 99] }[event.key];
+    const step = STEPS[event.key];
     if (!step) return;
     event.preventDefault();
     const clip = (i, list) => list[Math.max(0, Math.min(list.length - 1, i))];
@@ -172,8 +175,10 @@ class View {
 
   say(target) {
     const cell = target.closest("tbody td");
-    const head = cell && this.heads.find((other) => other.dataset.c === cell.dataset.c);
-    if (cell) this.says.textContent = [name(cell.parentElement), text(head.querySelector("button")), text(cell.querySelector("b")), cell.title].filter(Boolean).join(" · ");
+    if (!cell) return;
+    const head = this.heads.find((other) => other.dataset.c === cell.dataset.c);
+    const words = [name(cell.parentElement), text(head.querySelector("button")), text(cell.querySelector("b")), cell.title];
+    this.says.textContent = words.filter(Boolean).join(" · ");
   }
 }
 
