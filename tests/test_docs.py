@@ -1,4 +1,4 @@
-"""docs/python.md, docs/statistics.md, docs/studies.md and the notebooks do what they say."""
+"""docs/python.md, docs/statistics.md, docs/studies.md, docs/tables.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -56,6 +56,22 @@ def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Pat
         for call, answer in re.findall(r"^(\S.*?)  # ([({].*)$", block, re.MULTILINE):
             assert repr(eval(call, session)) == answer, call
     assert number == 5
+
+
+@pytest.mark.slow
+def test_the_page_on_tables_runs_command_by_command(
+    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
+    said = {}
+    page = (checkout / "docs" / "tables.md").read_text("utf-8")
+    for block in re.findall(r"^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        for command in block.splitlines():
+            assert main(shlex.split(command.removeprefix("python -m msabench "))) == 0, command
+            said[command] = capsys.readouterr().out
+    assert len(said) == 11
+    assert "against" in [*said.values()][-1]
 
 
 @pytest.mark.slow
