@@ -32,6 +32,22 @@ def test_the_page_on_python_runs_block_by_block_in_one_session(
     assert "Did you mean 'lr_bert'?" in capsys.readouterr().out
 
 
+def test_the_page_on_the_page_runs_command_by_command(
+    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
+    assert main(["run", "mean", "mosi"]) == 0
+    (block,) = re.findall(
+        r"^```\n(.*?)^```", (checkout / "docs" / "page.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    pages = []
+    for command in block.splitlines():
+        assert main(shlex.split(command, comments=True)[3:]) == 0
+        pages.append(Path("reports/report.html").read_text("utf-8"))
+    assert ["bad film" in page for page in pages] == [False, True]
+
+
 def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Path) -> None:
     session: dict[str, object] = {}
     page = checkout / "docs" / "statistics.md"

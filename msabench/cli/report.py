@@ -86,6 +86,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         default="mmsa",
         help="score the stored predictions as another code does: mult, mag_bert, mfm (default mmsa, ours)",
     )
+    command.add_argument("--sentences", action="store_true", help="test sentences in the page, if the data is here")
     command.set_defaults(handler=run)
 
 
@@ -148,7 +149,7 @@ def _texts(run: RunRecord, split: str) -> dict[str, str]:
     from msabench.errors import DataError, UsageError
 
     try:
-        dataset = load(run.dataset, alignment=run.setting.get("alignment", "unaligned"))
+        dataset = load(run.dataset, alignment=run.setting.get("alignment", "unaligned"), allow_sim=False)
     except (DataError, UsageError):
         return {}
     if dataset.fingerprint != run.data.get("fingerprint"):
@@ -170,6 +171,7 @@ def _view(args: argparse.Namespace) -> View:
         convention=args.metric_convention,
         statistics=args.statistics,
         curves=args.format in ("html", "all"),
+        sentences=args.sentences,
         samples=args.sample,
         texts=_texts,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from msabench import metrics
@@ -16,6 +17,7 @@ from msabench.report.build import Plan, build
 from msabench.report.columns import metric_protocol
 from msabench.report.gradients import Curves
 from msabench.report.rows import Asked
+from msabench.report.stored import details
 from msabench.report.table import Report, Row, Table
 from msabench.shown import short
 from msabench.store import documents, predictions, query
@@ -47,8 +49,8 @@ class View:
     ones. sort: the key of the column that orders rows. published: results in print beside the measured ones, "all":
     also of models that nobody ran. convention: as another code scores the stored predictions ("mult", "mag_bert",
     "mfm"). statistics: intervals and ties; None: where no more than MANY runs are shown. curves: with validation MAE
-    by epoch and what the loss terms do, for HTML. samples: ids of a case study's. texts: the sentences of a split of
-    the data that a run read, by id, where that is at hand.
+    by epoch, what the loss terms do and what each row's runs did, for HTML. samples: ids of a case study's. texts: the
+    sentences of a split of the data that a run read, by id, where that is at hand. sentences: with them in HTML.
     """
 
     conditions: Sequence[str] = ()
@@ -63,6 +65,7 @@ class View:
     curves: bool = True
     samples: Sequence[str] = ()
     texts: Callable[[RunRecord, str], Mapping[str, str]] = lambda run, split: {}
+    sentences: bool = False
 
 
 def make(store: RunStore, view: View | None = None) -> Shown:
@@ -103,19 +106,24 @@ def chosen(store: RunStore, view: View) -> list[RunRecord]:
 
 
 def plan(store: RunStore, view: View, records: Sequence[RunRecord], apart: tuple[str, ...] = ()) -> Plan:
-    asked = Asked(
-        preset=_preset,
-        curve=_curves(store) if view.curves else lambda record: [],
-        metrics=_metrics(store) if view.curves else lambda record: {},
-        code=lambda record: record.code or _older_code(record, store),
-        apart=apart,
-    )
-
     told = view.statistics if view.statistics is not None else len(records) <= MANY
 
+    @cache
     def read(run: int) -> list[Prediction]:
         return predictions.read(store, run, "test") if told and view.convention == "mmsa" else []
 
+    def texts(run: RunRecord) -> Mapping[str, str]:
+        return view.texts(run, "test") if view.sentences else {}
+
+    metrics = _metrics(store) if view.curves else lambda record: {}
+    asked = Asked(
+        preset=_preset,
+        curve=_curves(store) if view.curves else lambda record: [],
+        metrics=metrics,
+        detail=details(store, metrics, read, texts) if view.curves and told else lambda runs: None,
+        code=lambda record: record.code or _older_code(record, store),
+        apart=apart,
+    )
     return Plan(
         asked,
         published=published_results.results if view.published else lambda dataset: (),
@@ -173,13 +181,14 @@ def _curves(store: RunStore) -> Callable[[RunRecord], list[tuple[int, float]]]:
 
 
 def _metrics(store: RunStore) -> Callable[[RunRecord], Curves]:
-    def metrics(record: RunRecord) -> Curves:
+    @cache
+    def metrics(run: int) -> Curves:
         try:
-            return store.metrics(record.id)
+            return store.metrics(run)
         except StoreError:  # one damaged curve, which `show` and `doctor` tell of, costs a row no more than this table
             return {}
 
-    return metrics
+    return lambda record: metrics(record.id)
 
 
 def _older_code(record: RunRecord, store: RunStore) -> str:

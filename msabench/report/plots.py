@@ -61,7 +61,7 @@ def dot_plot(table: Table, column: Column | None = None) -> DotPlot | None:
     if not rows:
         return None
     values = [value for row in rows for value in row.cell(column).values.values()] + [value for value, _ in lines]
-    scale = _Scale([column.scale * value for value in values])
+    scale = Scale([column.scale * value for value in values])
     return DotPlot(
         column,
         tuple(_strip(row, column, scale) for row in rows),
@@ -70,13 +70,13 @@ def dot_plot(table: Table, column: Column | None = None) -> DotPlot | None:
     )
 
 
-def _strip(row: Row, column: Column, scale: _Scale) -> Strip:
+def _strip(row: Row, column: Column, scale: Scale) -> Strip:
     cell = row.cell(column)
     dots = tuple(
         Dot(scale.percent(column.scale * v), 0.0, f"seed {seed}: {column.show(v)}") for seed, v in cell.values.items()
     )
     spread = "" if cell.spread is None else f" ± {column.show(cell.spread)}"
-    return Strip(row.label, scale.percent(column.scale * (cell.value or 0.0)), column.show(cell.value) + spread, dots)
+    return Strip(row.shown, scale.percent(column.scale * (cell.value or 0.0)), column.show(cell.value) + spread, dots)
 
 
 def learning_curves(table: Table) -> list[Panel]:
@@ -85,11 +85,11 @@ def learning_curves(table: Table) -> list[Panel]:
     points = [point for row in rows for curve in row.curves.values() for point in curve if math.isfinite(point[1])]
     if not points:
         return []
-    x, y = _Scale([float(epoch) for epoch, _ in points], whole=True), _Scale([value for _, value in points])
+    x, y = Scale([float(epoch) for epoch, _ in points], whole=True), Scale([value for _, value in points])
     return [_panel(row, x, y) for row in rows]
 
 
-def _panel(row: Row, x: _Scale, y: _Scale) -> Panel:
+def _panel(row: Row, x: Scale, y: Scale) -> Panel:
     lines, best = [], []
     for seed, curve in row.curves.items():
         known = [(epoch, value) for epoch, value in curve if math.isfinite(value)]
@@ -100,7 +100,7 @@ def _panel(row: Row, x: _Scale, y: _Scale) -> Panel:
         i = min(range(len(known)), key=lambda i: known[i][1])
         best.append(Dot(*spots[i], f"seed {seed}: {known[i][1]:.3f} at epoch {known[i][0]}"))
     return Panel(
-        row.label,
+        row.shown,
         tuple(lines),
         tuple(best),
         tuple((x.at(tick, PANEL_WIDTH), x.text(tick)) for tick in x.ticks),
@@ -193,7 +193,7 @@ def _colour(shade: float) -> str:
     return "rgb({},{},{})".format(*(round(a + (b - a) * part) for a, b in zip(*ends, strict=True)))
 
 
-class _Scale:
+class Scale:
     """Round ticks that enclose the values, and where a value lies between the first and the last tick."""
 
     def __init__(self, values: Iterable[float], *, whole: bool = False, about: int = 5) -> None:
@@ -210,7 +210,8 @@ class _Scale:
         return self.at(value, 100.0)
 
     def text(self, tick: float) -> str:
-        return f"{tick:.{max(0, -math.floor(math.log10(self.step) + 1e-9))}f}"
+        decimals = max(0, -math.floor(math.log10(self.step) + 1e-9))
+        return f"{tick:.{decimals}f}" if decimals < 5 else f"{round(tick, decimals):g}"
 
 
 def _round_up(step: float) -> float:

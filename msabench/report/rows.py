@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msabench.literature.published import load, usual_preset
 from msabench.report import about
 from msabench.report.columns import Column
+from msabench.report.detail import Detail
 from msabench.report.gradients import Curves, terms
 from msabench.report.table import Cell, Row
 from msabench.store.protocol import flat
@@ -29,13 +30,15 @@ class Asked:
     """What rows are made of beside the runs' records.
 
     preset: as msabench.literature.published.preset. curve: a run's validation MAE by epoch. metrics: all that a run
-    logged by epoch, for what its loss terms do. code: the version of a run's model, as a hash. apart: names of the
-    setting that tell rows apart, where a table holds runs in several.
+    logged by epoch, for what its loss terms do. detail: what a row's runs did, for the page that opens a row. code: the
+    version of a run's model, as a hash. apart: names of the setting that tell rows apart, where a table holds runs in
+    several.
     """
 
     preset: Callable[[str, str, str], Mapping[str, Any]] = lambda model, name, dataset: {}
     curve: Callable[[RunRecord], Curve] = lambda record: []
     metrics: Callable[[RunRecord], Curves] = lambda record: {}
+    detail: Callable[[Sequence[RunRecord]], Detail | None] = lambda runs: None
     code: Callable[[RunRecord], str] = lambda record: record.code
     apart: tuple[str, ...] = ()
 
@@ -134,6 +137,7 @@ def _row(
         shown = json.dumps(value, default=str) if isinstance(value, list) else about.plain(value)
         told.append(f"{key}={shown}".replace('"', ""))
     told += [version] if version else []
+    stated = flat(asked.preset(model, preset, first.dataset))
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
     trained = any((run.result or {}).get("stopped") != "closed form" for run in latest.values())
     if not trained:
@@ -152,9 +156,10 @@ def _row(
         trained=trained,
         notes=(*_row_notes(runs, kept), *([OTHER_CODE] if version else [])),
         config=params,
-        differs={key: (params.get(key), usual.get(key)) for key in sorted(changed)},
+        differs={key: (params.get(key), stated.get(key)) for key in sorted(changed)},
         curves={seed: points for seed in seeds if (points := asked.curve(latest[seed]))},
         terms=terms(map(asked.metrics, kept)),
+        detail=asked.detail(kept),
         seeds=seeds,
         runs={seed: latest[seed].id for seed in seeds},
     )

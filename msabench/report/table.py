@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msabench.frames import frame
 from msabench.report.columns import Column
+from msabench.report.detail import Detail
 from msabench.report.gradients import Terms
 from msabench.report.search import Search
 
@@ -58,10 +59,11 @@ class Row:
     runs: Mapping[int, int] = field(default_factory=dict)  # ids by seed
     notes: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)  # hyper-parameters, for those who want them all
-    differs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)  # from its preset: (its own, the preset's)
+    differs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)  # from its preset: (its own, what that states)
     curves: Mapping[int, Sequence[tuple[int, float]]] = field(default_factory=dict)  # (epoch, valid MAE) by seed
     terms: Terms | None = None  # what its loss terms do, where it has several
     seeds: tuple[int, ...] = ()
+    detail: Detail | None = None  # for the page that opens a row
 
     @property
     def shown(self) -> str:

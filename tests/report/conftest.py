@@ -138,6 +138,9 @@ class MemoryStore:
     def metrics(self, run_id: int) -> dict[str, list[tuple[int, float]]]:
         return {"valid.mae": [(1, 1.0), (2, 0.8)]}
 
+    def document(self, run_id: int) -> dict[str, Any]:
+        return {"captured_out": "epoch 1\n"}
+
     def artifacts(self, run_id: int) -> list[str]:
         return [name for run, name in self.files if run == run_id]
 
