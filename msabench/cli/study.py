@@ -35,6 +35,7 @@ examples:
   python -m msabench study status table1.yaml             also while it runs, from another terminal
   python -m msabench study cancel table1.yaml
   python -m msabench study table1.yaml --engine slurm --slurm partition=long    on a cluster
+  python -m msabench study table1.yaml --engine ray       on the Ray cluster that this host is a node of
 
 What a study file says: docs/studies.md. A cell is one run; what is done is what the store of --results shows done.
 Ctrl-C ends the running cells so that they can go on later; twice: at once. Each cell's log is in RESULTS/logs.
@@ -177,7 +178,7 @@ def cancel(study: Study, args: argparse.Namespace) -> int:
     with closing(_reading(args)) as store:
         laid = lay_out(study, args, store)
         if halted := cluster.cancel(args, [cell.key for cell in laid.cells]):
-            print(f"{len(halted)} cells in SLURM jobs were asked to stop, or will not begin.")
+            print(f"{len(halted)} cells on a cluster were asked to stop, or will not begin.")
         others = [cell for cell in laid.cells if cell.key not in halted]  # told twice, one would end at once
         while not (running := _running(others, store)) and not halted and time.monotonic() < until:
             time.sleep(0.5)  # one that is just starting is not in the store yet

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from msabench.errors import StoreError
 from msabench.store import checkpoints, local_file
 from msabench.store.embedded.sqlite import SqliteRunStore
+from msabench.study.engine import Light, Outcome, Task
+
+Bring = Callable[[str], Sequence[str]]  # merges the cell of a key, and says what cannot be read
 
 
 def place(results: Path, key: str) -> Path:
     return results / "cells" / key
+
+
+def alone(results: Path, cell: Task) -> Light:
+    """The cell, with a results folder of its own."""
+    words = list(cell.command)
+    if "--results" in words:
+        words[words.index("--results") + 1] = str(place(results, cell.key))
+    return Light(cell.key, cell.model, tuple(words))
+
+
+def brought(outcome: Outcome, bring: Bring) -> Outcome:
+    """The outcome, when the cell's run has been brought: one that cannot be read has failed."""
+    damaged = bring(outcome.key)
+    if damaged and outcome.state == "ran":
+        return replace(outcome, state="failed", error=damaged[0])
+    return outcome
 
 
 def merge(store: SqliteRunStore, results: Path, keys: Iterable[str]) -> list[str]:

@@ -48,6 +48,15 @@ class Task(Protocol):
     def command(self) -> tuple[str, ...]: ...
 
 
+@dataclass(frozen=True)
+class Light:
+    """A Task alone, for a cluster's worker."""
+
+    key: str
+    model: str
+    command: tuple[str, ...]
+
+
 Needs = Callable[[Task], Need]
 
 

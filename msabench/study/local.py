@@ -73,20 +73,18 @@ class Local:
             state = self._look(cell.key)
             if state == State.DONE:
                 return Outcome(cell.key, "done")
-            if state == State.RUNNING:
-                waited = True
-                if time.monotonic() > over:
-                    error = f"another process is still at it after {need.minutes:g} minutes"
-                    return Outcome(cell.key, "timeout", f"{error}. To stop it:  msabench study cancel FILE")
-                time.sleep(WAIT)
-            elif state == State.FAILED and waited:
+            if state == State.FAILED and waited:
                 return Outcome(cell.key, "failed", "it failed in another process", log)
-            else:
+            if state != State.RUNNING:
                 with self._card(need) as card:
                     outcome = self._process(cell, need, log, card)
                 if outcome is not None:
                     return outcome
-                time.sleep(WAIT)
+            waited |= state == State.RUNNING
+            if time.monotonic() > over:
+                error = f"another process is still at it after {need.minutes:g} minutes"
+                return Outcome(cell.key, "timeout", f"{error}. To stop it:  msabench study cancel FILE")
+            time.sleep(WAIT)
         return Outcome(cell.key, "held back")
 
     @contextmanager

@@ -11,18 +11,17 @@ import math
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msabench.errors import UsageError
 from msabench.shown import short
 from msabench.study import slurmjob
-from msabench.study.apart import place
+from msabench.study.apart import Bring, alone, brought
 from msabench.study.engine import Ended, Need, Needs, Outcome, Task
 from msabench.study.local import MSABENCH
-from msabench.study.slurmjob import Light, Work
+from msabench.study.slurmjob import Work
 
 POLL = 1.0  # seconds between two looks at the cells' outcomes
 LOOK = 5.0  # and at SLURM's queue
@@ -45,7 +44,7 @@ class Slurm:
         results: Path,
         settings: Mapping[str, str | int],
         cells_per_job: int,
-        bring: Callable[[str], Sequence[str]],
+        bring: Bring,
         store: str = "",
         program: Sequence[str] = MSABENCH,
     ) -> None:
@@ -99,15 +98,8 @@ class Slurm:
                     (self.jobs / cell.key).write_text(job.job_id)
 
     def _work(self, need: Need, cells: Sequence[Task]) -> Work:
-        light = [Light(cell.key, cell.model, self._apart(cell)) for cell in cells]
-        return Work(light, need, self.jobs, self.results / "logs", self.store, self.program)
-
-    def _apart(self, cell: Task) -> tuple[str, ...]:
-        """Its command, with a results folder of its own."""
-        words = list(cell.command)
-        if "--results" in words:
-            words[words.index("--results") + 1] = str(place(self.results, cell.key))
-        return tuple(words)
+        own = [alone(self.results, cell) for cell in cells]
+        return Work(own, need, self.jobs, self.results / "logs", self.store, self.program)
 
     def _executor(self, need: Need, cells: int) -> Any:
         try:
@@ -166,10 +158,8 @@ class Slurm:
         return Outcome(key, "lost", f"its SLURM job {job} is gone: {short(why, 200)}", logs[0] if logs else None)
 
     def _ended(self, outcome: Outcome) -> Outcome:
-        damaged = self._bring(outcome.key)
+        outcome = brought(outcome, self._bring)
         self._forget(outcome.key)
-        if damaged and outcome.state == "ran":
-            return replace(outcome, state="failed", error=damaged[0])
         return outcome
 
     def _forget(self, key: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msabench.study.engine import Need, Outcome, State
+from msabench.study.engine import Light, Need, Outcome, State
 from msabench.study.local import Local
 
 if TYPE_CHECKING:
@@ -22,15 +22,6 @@ TO_STOP = signal.SIGUSR1
 # SLURM signals all of a job's processes. A cell hears of it from Local, with SIGINT, and must not die of ours.
 SHIELD = ("sh", "-c", 'trap "" USR1 USR2; exec "$@"', "sh")
 POLL = 0.2
-
-
-@dataclass(frozen=True)
-class Light:
-    """A Task that is read without torch."""
-
-    key: str
-    model: str
-    command: tuple[str, ...]
 
 
 @dataclass
