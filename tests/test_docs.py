@@ -1,4 +1,4 @@
-"""docs/python.md, docs/statistics.md, docs/studies.md, docs/tables.md and the notebooks do what they say."""
+"""docs/{python,report,statistics,studies,tables}.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -100,6 +100,28 @@ def test_the_page_on_studies_runs_command_by_command(
         "3 cells: 3 waiting. 3 to run, 2 at a time",
         "5 cells: 5 done",
     ]
+
+
+@pytest.mark.slow
+def test_the_page_on_the_report_runs_block_by_block(
+    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
+    session: dict[str, object] = {}
+    page = (checkout / "docs" / "report.md").read_text("utf-8")
+    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        if kind == "python":
+            exec(compile(block, "docs/report.md", "exec"), session)
+        for command in [] if kind else block.splitlines():
+            assert main(shlex.split(command.removeprefix("python -m msabench "))) == 0, command
+    shown = capsys.readouterr().out
+    kinds = re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE)
+    not_drawn = re.findall(r"^Not drawn: mosi\.([\w-]+)", shown, re.MULTILINE)
+    drawn = {path.stem.removeprefix("mosi.") for path in (tmp_path / "figures").iterdir()}
+    assert drawn | {*not_drawn} == {*kinds}
+    assert "measured text_only" in shown
+    assert "table-format" in (tmp_path / "reports" / "report.tex").read_text()
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ import argparse
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from msabench.report.table import Report
     from msabench.store.protocol import RunRecord, RunStore
 
-FORMATS = ("text", "md", "csv", "latex", "html", "all")
-FILES = {"md": "report.md", "csv": "report.csv", "latex": "report.tex", "html": "report.html"}
+FILES = {"md": "report.md", "csv": "report.csv", "json": "report.json", "latex": "report.tex", "html": "report.html"}
+FORMATS = ("text", *FILES, "all")
 
 TABLE_NAMES = ("1", "2", "3", "4", "5", "6", "modalities", "conventions", "reproduction")
 CLEAR = "\033[2J\033[H"
@@ -33,6 +35,7 @@ examples:
   python -m msabench report --rows 'mcer*' self_mm
   python -m msabench report --metric-convention mult      the same predictions, scored as MulT's code does
   python -m msabench report --table 1 --format latex      as the MCER paper prints it
+  python -m msabench report --figures figures             learning curves, forest plots, … as SVG and PDF
 
 tables:
   1             both datasets side by side, published rows and ours minus them
@@ -50,7 +53,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "report",
         help="the comparison table of all runs",
-        description="Prints the comparison table of the stored runs and writes it as Markdown, CSV, LaTeX and HTML.",
+        description="Prints the comparison table of the stored runs; writes it as Markdown, CSV, JSON, LaTeX and HTML.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,6 +70,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--watch", metavar="SECONDS", nargs="?", const="10", help="again when a run has ended (10)")
     command.add_argument("--format", choices=FORMATS, default="all", help="files to write; text: none (default all)")
     command.add_argument("--out", metavar="DIR", type=to_path, default=Path("reports"), help="where to (./reports)")
+    command.add_argument("--latex", choices=("plain", "siunitx"), default="plain", help="siunitx: decimals aligned")
+    command.add_argument(
+        "--figures", metavar="DIR", type=to_path, help="draw each table's pictures there, as SVG and PDF"
+    )
     command.add_argument(
         "--published",
         action=argparse.BooleanOptionalAction,
@@ -113,11 +120,18 @@ def _changed(args: argparse.Namespace) -> object:
 
 def _show(args: argparse.Namespace) -> int:
     from msabench.report import text
+    from msabench.report.figures import draw
     from msabench.store import open_store
 
+    if args.figures:
+        draw.need()
+    drawn: list[Path] = []
+    missing: list[str] = []
     store = open_store(args.store, args.results, read=True)
     try:
         report = _made(store, args)
+        if args.figures:
+            drawn, missing = draw.draw(report, store, args.figures)
     finally:
         store.close()
     if not report.tables and not report.notes:
@@ -129,6 +143,10 @@ def _show(args: argparse.Namespace) -> int:
         print("\nNo run is complete yet. Make one:  python -m msabench run mcer mosi")
     elif written := _write(report, args):
         print("\nWrote " + ", ".join(map(str, written)))
+    if drawn:
+        print(f"\nDrew {len(drawn) // 2} pictures as SVG and PDF in {args.figures}")
+    for sentence in missing:
+        print(f"Not drawn: {sentence}")
     return 0
 
 
@@ -170,7 +188,7 @@ def _view(args: argparse.Namespace) -> View:
         published="all" if args.all_published else args.published,
         convention=args.metric_convention,
         statistics=args.statistics,
-        curves=args.format in ("html", "all"),
+        curves=args.format in ("html", "all") or args.figures is not None,
         sentences=args.sentences,
         samples=args.sample,
         texts=_texts,
@@ -179,9 +197,15 @@ def _view(args: argparse.Namespace) -> View:
 
 def _write(report: Report, args: argparse.Namespace) -> list[Path]:
     """A table of its own does not overwrite the report."""
-    from msabench.report import html, latex, markdown, tabular
+    from msabench.report import html, latex, markdown, structured, tabular
 
-    render = {"md": markdown.render, "csv": tabular.render, "latex": latex.render, "html": html.render}
+    render: dict[str, Callable[[Report], str]] = {
+        "md": markdown.render,
+        "csv": tabular.render,
+        "json": structured.render,
+        "latex": partial(latex.render, siunitx=args.latex == "siunitx"),
+        "html": html.render,
+    }
     stem = f"table-{args.table}" if args.table else "comparison" if args.compare else "report"
     written = []
     for name in FILES if args.format == "all" else [args.format]:

@@ -163,16 +163,21 @@ class Table:
         return sorted({self.footnotes.index(note) + 1 for note in self._notes(row)})
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a row, under its label: source, model, preset, n (seeds), then per metric its mean over seeds ("mae"),
-        the standard deviation ("mae_std") and the seeds behind it ("mae_n"), as in report.csv. Accuracies and F1 are
-        fractions; what is not there is NaN.
+        """A row a row, under its label: source, model, preset, name as printed, n (seeds), runs (their ids), chosen and
+        folded (see Row), then per metric its mean over seeds ("mae"), the standard deviation ("mae_std"), the seeds
+        behind it ("mae_n"), its 95 % interval ("mae_low", "mae_high") and whether it is tied with the best
+        ("mae_tied"), as in report.csv. Accuracies and F1 are fractions; what is not there is NaN.
         """
         rows = []
         for row in self.rows:
             line: dict[str, Any] = {"label": row.label, "source": row.source, "model": row.model, "preset": row.preset}
-            line["n"] = len(row.seeds)
-            for key, cell in ((column.key, row.cell(column)) for column in self.columns):
+            line |= {"name": row.shown, "n": len(row.seeds), "runs": tuple(row.runs.values())}
+            line |= {"chosen": row.chosen, "folded": row.folded}
+            for column in self.columns:
+                key, cell = column.key, row.cell(column)
+                low, high = cell.interval or (None, None)
                 line |= {key: cell.value, f"{key}_std": cell.spread, f"{key}_n": cell.n}
+                line |= {f"{key}_low": low, f"{key}_high": high, f"{key}_tied": cell.tied} if column.better else {}
             rows.append(line)
         return frame(rows).set_index("label")
 

@@ -13,11 +13,19 @@ FORMULA = tuple("=+-@＝＋－＠")  # in full width, too
 
 
 def render(report: Report) -> str:
-    """The report as CSV. Accuracies and F1 are fractions; an empty field is a value that is not there."""
+    """The report as CSV. Accuracies and F1 are fractions; an empty field is a value that is not there.
+
+    Per metric: its mean over seeds ("mae"), the standard deviation ("mae_std"), the seeds behind it ("mae_n"), its 95 %
+    interval over samples and seeds ("mae_low", "mae_high"), and whether it is one of several rows that cannot be told
+    from the best ("mae_tied"). seeds and runs (their ids) stand in the same order.
+    """
     columns: dict[str, Column] = {column.key: column for table in report.tables for column in table.columns}
     columns |= {column.key: column for table in report.tables for column in table.details}
     head = ["dataset", "origin", "setting", "source", "model", "preset", "label", "n", "seeds"]
-    head += [name for key in columns for name in (key, f"{key}_std", f"{key}_n")]
+    head += ["name", "runs", "chosen", "folded"]
+    for column in columns.values():
+        compared = ("_low", "_high", "_tied") if column.better else ()
+        head += [f"{column.key}{of}" for of in ("", "_std", "_n", *compared)]
     head += ["notes", "config"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -28,9 +36,12 @@ def render(report: Report) -> str:
             names = (table.dataset, table.origin, setting, row.source, row.model, row.preset, row.label)
             line = [_text(name) for name in names]
             line += [str(len(row.seeds)) if row.seeds else "", " ".join(map(str, row.seeds))]
+            line += [_text(row.shown), " ".join(map(str, row.runs.values())), _word(row.chosen), _word(row.folded)]
             for column in columns.values():
                 cell = row.cell(column)
                 line += [_number(cell.value), _number(cell.spread), str(cell.n or "")]
+                if column.better:
+                    line += [*map(_number, cell.interval or (None, None)), _word(cell.tied) if cell.interval else ""]
             line += [_text(" / ".join(table.footnotes[mark - 1] for mark in table.marks(row)))]
             line += [json.dumps(dict(row.config), default=str) if row.config else ""]
             writer.writerow(line)
@@ -46,6 +57,10 @@ def _text(text: str) -> str:
     """
     plain = printable(text, keep="")
     return f"'{plain}" if plain.lstrip().startswith(FORMULA) else plain
+
+
+def _word(value: bool) -> str:
+    return str(value).lower()
 
 
 def _number(value: float | None) -> str:

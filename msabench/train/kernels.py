@@ -10,7 +10,7 @@ Large masks compare 16 bits of numpy's SFC64, seeded by torch's generator: 1.4 n
 torch's Mersenne twister take 4.1 (Xeon of the Sapphire Rapids kind). A share is then met to 2^-17.
 
 glibc's malloc keeps what is freed: it would give tensors above 32 MiB back to the system each time and have them paged
-in anew, zeroed (an epoch of TFN with MMSA's sizes in .5 to .6 of its time, with 5 % more memory; SELF-MM, MCER as before).
+in anew, zeroed (an epoch of TFN with MMSA's sizes in .6 of its time, with 5 % more memory; SELF-MM, MCER as before).
 
 Numbers below 1.2e-38 count as 0. A processor is many times slower with them, and weights that decay with no gradient to
 hold them come down there: dying runs of LMF went from 1.2 s an epoch to 42.

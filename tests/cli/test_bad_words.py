@@ -66,6 +66,7 @@ CASES: list[tuple[str, set[str], set[int]]] = [
     ("list runs --limit ?", NAMES, {2}),
     ("list datasets --data-dir ?", NO_PATH, {2}),
     ("report --out ?", NO_PATH | {"a file", "in a file"}, {1, 2}),
+    ("report --figures ?", NO_PATH | {"a file", "in a file"}, {1, 2}),
     ("report --dataset ?", NAMES, {2}),
     ("report --model ?", NAMES, {2}),
     ("report --results ?", PATHS, {1, 2}),

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from msabench.report import html, latex, markdown, tabular, text
+from msabench.report import html, latex, markdown, structured, tabular, text
 from msabench.report.build import Plan, build
 from msabench.report.detail import Readers, detail
 from msabench.report.rows import Asked
@@ -55,7 +55,14 @@ NAMES = {
     "long": "n" * 10_000,
     "empty": "",
 }
-ALL = {"text": text.render, "md": markdown.render, "csv": tabular.render, "latex": latex.render, "html": html.render}
+ALL = {
+    "text": text.render,
+    "md": markdown.render,
+    "csv": tabular.render,
+    "json": structured.render,
+    "latex": latex.render,
+    "html": html.render,
+}
 
 
 @pytest.fixture(params=NAMES)

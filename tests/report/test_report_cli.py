@@ -27,12 +27,13 @@ def call(monkeypatch, memory_store, tmp_path):
     return run_command
 
 
-def test_the_table_is_printed_and_written_in_four_formats(call, run, tmp_path, capsys):
+def test_the_table_is_printed_and_written_in_five_formats(call, run, tmp_path, capsys):
     assert call([run(), run("tfn", mae=0.9)]) == 0
     assert "0.700" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == [
         "report.csv",
         "report.html",
+        "report.json",
         "report.md",
         "report.tex",
     ]
@@ -41,6 +42,20 @@ def test_the_table_is_printed_and_written_in_four_formats(call, run, tmp_path, c
 def test_format_text_writes_nothing(call, run, tmp_path):
     assert call([run()], "--format", "text") == 0
     assert not (tmp_path / "reports").exists()
+
+
+def test_figures_are_drawn_where_they_were_asked_for(call, run, tmp_path, capsys):
+    folder = tmp_path / "figures"
+    assert call([run(), run("tfn", mae=0.9)], "--format", "text", "--columns", "mae", "--figures", str(folder)) == 0
+    shown = capsys.readouterr().out
+    assert f"Drew 3 pictures as SVG and PDF in {folder}" in shown
+    assert "Not drawn: mosi.differences: no two rows" in shown
+    assert (folder / "mosi.learning-curves.svg").exists()
+
+
+def test_latex_is_aligned_on_request(call, run, tmp_path):
+    assert call([run()], "--format", "latex", "--latex", "siunitx") == 0
+    assert "S[table-format=1.3]" in (tmp_path / "reports" / "report.tex").read_text()
 
 
 def test_an_empty_store_says_how_to_make_a_run(call, capsys):
