@@ -7,9 +7,10 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from msabench.config import TrainConfig
 from msabench.literature.published import load, usual_preset
 from msabench.report import about
 from msabench.report.columns import Column
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord
 
 OTHER_CODE = "this model was run with several versions of its code or of the protocol: they are never averaged"
+OF_TRAINING = {field.name for field in fields(TrainConfig)}
 Curve = list[tuple[int, float]]  # (epoch, valid MAE)
 
 
@@ -47,7 +49,7 @@ def measured(counted: Sequence[RunRecord], columns: Sequence[Column], asked: Ask
     """The rows of completed runs that may be compared. Runs of different code or protocol never share one."""
     rows: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)  # by settings, then by what else decides digits
     for record in counted:
-        told = [*about.named(record), about.params(record), record.config.get("chosen"), _apart(record, asked)]
+        told = [*about.named(record), _params(record), record.config.get("chosen"), _apart(record, asked)]
         settings = json.dumps(told, sort_keys=True, default=str)
         rows[settings, f"{record.protocol} {asked.code(record)}"].append(record)
     usual = _usual(rows.values())
@@ -65,7 +67,33 @@ def measured(counted: Sequence[RunRecord], columns: Sequence[Column], asked: Ask
         label = _version(runs, asked.code) if several else ""
         row = _row(runs, columns, asked, usual[about.named(runs[0])], label)
         made.append((row, version == newest[model][1]))
-    return _competing(_chosen(made))
+    return _competing(_chosen(_told_apart(made)))
+
+
+def _told_apart(rows: Sequence[tuple[Row, bool]]) -> list[tuple[Row, bool]]:
+    """No two bear the same label: a preset's own values may have changed since one was run."""
+    alike: dict[str, list[Row]] = defaultdict(list)
+    for row, _ in rows:
+        alike[row.label].append(row)
+    found = []
+    for row, newest in rows:
+        if len(same := alike[row.label]) > 1:
+            keys = [key for key in row.config if len({str(other.config.get(key)) for other in same}) > 1]
+            told = [f"{key}={about.plain(row.config[key])}" for key in keys] or [f"run {max(row.runs.values())}"]
+            also = f" ({', '.join(told)})"
+            row = replace(row, label=row.label + also, name=row.shown + also)
+        found.append((row, newest))
+    return found
+
+
+def _closed(record: RunRecord) -> bool:
+    return (record.result or {}).get("stopped") == "closed form"
+
+
+def _params(record: RunRecord) -> dict[str, Any]:
+    """Those that decide its digits: a closed form has no epochs."""
+    params = about.params(record)
+    return {key: value for key, value in params.items() if key not in OF_TRAINING} if _closed(record) else params
 
 
 def _apart(record: RunRecord, asked: Asked) -> list[str]:
@@ -123,7 +151,7 @@ def _usual(rows: Iterable[Sequence[RunRecord]]) -> dict[tuple[str, str], dict[st
 def _row(
     runs: Sequence[RunRecord], columns: Sequence[Column], asked: Asked, usual: dict[str, Any], version: str
 ) -> Row:
-    first, params = runs[0], about.params(runs[0])
+    first, params = runs[0], _params(runs[0])
     model, preset = about.named(first)
     told = _apart(first, asked)
     told += [] if preset == usual_preset(model) else [preset]
@@ -132,6 +160,7 @@ def _row(
     changed = first.changed  # newer runs say themselves what is not their preset's
     if changed is None:
         changed = {key: 0 for key in params.keys() | usual.keys() if params.get(key) != usual.get(key, "absent")}
+    changed = {key: value for key, value in changed.items() if key not in OF_TRAINING} if _closed(first) else changed
     for key in sorted(changed.keys() - drawn):
         value = params.get(key, "absent")
         shown = json.dumps(value, default=str) if isinstance(value, list) else about.plain(value)
@@ -139,7 +168,7 @@ def _row(
     told += [version] if version else []
     stated = flat(asked.preset(model, preset, first.dataset))
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
-    trained = any((run.result or {}).get("stopped") != "closed form" for run in latest.values())
+    trained = not all(map(_closed, latest.values()))
     if not trained:
         latest = dict(sorted(latest.items())[:1])  # every seed gives the same: n is 1
     seeds = tuple(sorted(latest))

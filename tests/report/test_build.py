@@ -351,6 +351,19 @@ def test_a_closed_form_floor_is_one_run_however_many_seeds_it_had(run):
     assert (floor.seeds, floor.trained, floor.competes, floor.cells["mae"].spread) == ((0,), False, False, None)
 
 
+def test_a_closed_form_knows_nothing_of_epochs(run):
+    records = [run("mean", seed=seed, max_epochs=2 + seed, changed={"max_epochs": 2}) for seed in range(2)]
+    for record in records:
+        record.result.update(stopped="closed form", epochs=0)
+    assert [r.label for r in only_table(records).rows] == ["mean"]
+
+
+def test_rows_of_a_preset_whose_values_were_changed_are_told_apart(run):
+    """Each is the preset as it was when it ran."""
+    records = [run("lmf", weight_decay=0.005, changed={}), run("lmf", weight_decay=0.002, changed={})]
+    assert {r.label for r in only_table(records).rows} == {"lmf (weight_decay=0.005)", "lmf (weight_decay=0.002)"}
+
+
 def test_a_run_says_itself_what_is_not_its_preset_s(run):
     records = [replace(run(max_epochs=4), changed={"max_epochs": 4}), replace(run("tfn"), changed={})]
     assert {r.label for r in only_table(records).rows} == {"mcer (max_epochs=4)", "tfn"}
