@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -15,6 +16,34 @@ from msabench.__main__ import main
 
 def blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+Page = Callable[[str], dict[str, str]]
+
+
+@pytest.fixture
+def run_page(
+    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Page:
+    """run_page("studies"): what each command and each block of Python of a page printed; its files are written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
+
+    def run(name: str) -> dict[str, str]:
+        said, session = {}, dict[str, object]()
+        page = (checkout / "docs" / f"{name}.md").read_text("utf-8")
+        for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+            if kind == "yaml":
+                (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block, "utf-8")
+            if kind == "python":
+                exec(compile(block, f"docs/{name}.md", "exec"), session)
+                said[block] = capsys.readouterr().out
+            for command in [] if kind else block.splitlines():
+                assert main(shlex.split(command, comments=True)[3:]) == 0, command
+                said[command] = capsys.readouterr().out
+        return said
+
+    return run
 
 
 @pytest.mark.slow
@@ -32,20 +61,10 @@ def test_the_page_on_python_runs_block_by_block_in_one_session(
     assert "Did you mean 'lr_bert'?" in capsys.readouterr().out
 
 
-def test_the_page_on_the_page_runs_command_by_command(
-    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
-    assert main(["run", "mean", "mosi"]) == 0
-    (block,) = re.findall(
-        r"^```\n(.*?)^```", (checkout / "docs" / "page.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    pages = []
-    for command in block.splitlines():
-        assert main(shlex.split(command, comments=True)[3:]) == 0
-        pages.append(Path("reports/report.html").read_text("utf-8"))
-    assert ["bad film" in page for page in pages] == [False, True]
+def test_the_page_on_the_page_runs_command_by_command(run_page: Page, data_dir: Path, tmp_path: Path) -> None:
+    assert main(["run", "mean", "mosi", "--data-dir", str(data_dir), "--results", str(tmp_path / "results")]) == 0
+    assert len(run_page("page")) == 2
+    assert "bad film" in Path("reports/report.html").read_text("utf-8"), "the last command asks for sentences"
 
 
 def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Path) -> None:
@@ -59,35 +78,15 @@ def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Pat
 
 
 @pytest.mark.slow
-def test_the_page_on_tables_runs_command_by_command(
-    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
-    said = {}
-    page = (checkout / "docs" / "tables.md").read_text("utf-8")
-    for block in re.findall(r"^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
-        for command in block.splitlines():
-            assert main(shlex.split(command.removeprefix("python -m msabench "))) == 0, command
-            said[command] = capsys.readouterr().out
+def test_the_page_on_tables_runs_command_by_command(run_page: Page) -> None:
+    said = run_page("tables")
     assert len(said) == 11
     assert "against" in [*said.values()][-1]
 
 
 @pytest.mark.slow
-def test_the_page_on_studies_runs_command_by_command(
-    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
-    said = {}
-    page = (checkout / "docs" / "studies.md").read_text("utf-8")
-    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
-        if kind == "yaml":
-            (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block, "utf-8")
-        for command in [] if kind else block.splitlines():
-            assert main(shlex.split(command.removeprefix("python -m msabench "))) == 0, command
-            said[command] = capsys.readouterr().out
+def test_the_page_on_studies_runs_command_by_command(run_page: Page) -> None:
+    said = run_page("studies")
     assert [re.search(r"\d+ cells?: [^:\n]*", out)[0] for out in said.values()] == [  # type: ignore[index]
         "6 cells: 6 waiting. 6 to run, 1 at a time",
         "6 cells: 6 waiting. 6 to run, 2 at a time",
@@ -103,19 +102,9 @@ def test_the_page_on_studies_runs_command_by_command(
 
 
 @pytest.mark.slow
-def test_the_page_on_the_report_runs_block_by_block(
-    checkout: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MSABENCH_DATA", str(data_dir))
-    session: dict[str, object] = {}
+def test_the_page_on_the_report_runs_block_by_block(run_page: Page, checkout: Path, tmp_path: Path) -> None:
+    shown = "".join(run_page("report").values())
     page = (checkout / "docs" / "report.md").read_text("utf-8")
-    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
-        if kind == "python":
-            exec(compile(block, "docs/report.md", "exec"), session)
-        for command in [] if kind else block.splitlines():
-            assert main(shlex.split(command.removeprefix("python -m msabench "))) == 0, command
-    shown = capsys.readouterr().out
     kinds = re.findall(r"^\| `(.*?)` \|", page, re.MULTILINE)
     not_drawn = re.findall(r"^Not drawn: mosi\.([\w-]+)", shown, re.MULTILINE)
     drawn = {path.stem.removeprefix("mosi.") for path in (tmp_path / "figures").iterdir()}

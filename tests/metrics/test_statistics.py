@@ -352,7 +352,7 @@ def test_the_best_row_ties_with_itself_and_every_rank_holds_its_own_place(scores
 
 
 @settings(max_examples=60)
-@given(tables(), st.integers(2, 30), st.integers(2, 10**6))
+@given(tables(), st.integers(2, 30), st.integers(100, 10**6))  # with few samples their own degrees of freedom rule
 def test_more_seeds_and_more_samples_show_smaller_differences(scores, seeds, samples):
     pair = compare(scores, "r0", "r1")
     if pair.seeds > 1:
