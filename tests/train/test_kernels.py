@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 import torch
 from hypothesis import given
@@ -183,3 +185,26 @@ def test_the_smallest_numbers_are_0_within_and_what_they_were_outside() -> None:
         assert (tiny * 1e-2).item() == 0
     finally:
         torch.set_flush_denormal(False)
+
+
+class MallInfo(ctypes.Structure):
+    """glibc's mallinfo2; hblks counts the blocks that malloc has from the system one by one."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t) for name in ["arena", "ordblks", "smblks", "hblks", "hblkhd", "a", "b", "c", "d", "e"]
+    ]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+def test_large_tensors_are_kept_by_malloc_within_and_not_after() -> None:
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = MallInfo
+
+    def from_the_system() -> int:
+        before = libc.mallinfo2().hblks
+        kept = torch.empty(2**26)  # 256 MiB, more than malloc ever keeps by itself
+        return int(libc.mallinfo2().hblks - before) * kept.dim()
+
+    with kernels.fastest(torch.device("cpu")):
+        assert from_the_system() == 0
+    assert from_the_system() == 1
