@@ -14,6 +14,7 @@ EXPORT_HELP = """\
 examples:
   python -m msabench export 7 backup/                 run 7 becomes backup/run-7/
   python -m msabench export 1-5 9 backup/             those of the runs 1 to 5 that there are, and run 9
+  python -m msabench export model=mcer backup/        as list runs finds them
   python -m msabench export 7 backup/ --weights       with its best.pt
   python -m msabench export 7 backup/ --store mongodb://host/runs
 
@@ -36,7 +37,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     out = commands.add_parser(
         "export", help="write runs as folders of readable files", epilog=EXPORT_HELP, formatter_class=raw
     )
-    out.add_argument("runs", metavar="RUN", nargs="+", help="numbers and ranges: 7 or 1-5")
+    out.add_argument(
+        "runs", metavar="RUN", nargs="+", help="7, 1-5, or a condition as for list runs"
+    )
     out.add_argument("folder", metavar="DIR", type=to_path, help="where the runs' folders go; made when absent")
     out.add_argument("--weights", action="store_true", help="also the trained weights (best.pt)")
     add_store(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from msabench.store import redact
 
 if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
+    from msabench.store.query import Condition
 
 MOST_CELLS = 1024  # at a time, on a card, in a job
 
@@ -73,28 +75,43 @@ def count(option: str, text: str) -> int:
     return found
 
 
-def parse_runs(words: Sequence[str], example: str) -> list[range]:
-    """
-    >>> parse_runs(["3-5", "12"], "rm 3-7 12")
+def parse_runs(words: Sequence[str], example: str) -> tuple[list[range], list[Condition]]:
+    """Numbers and ranges, and conditions as `list runs` takes them.
+
+    >>> parse_runs(["3-5", "12", "model=mcer"], "rm 3-7 12")[0]
     [range(3, 6), range(12, 13)]
     """
+    from msabench.store import query
+
+    conditions = [word for word in words if re.search("[=<>]", word)]
     ranges = []
-    for word in words:
+    for word in (word for word in words if word not in conditions):
         found = span(word, LARGEST_RUN)
         if found is None:
-            raise UsageError(f"{short(word)}: expected a run's number or a range, as in  {example}")
+            raise UsageError(
+                f"{short(word)}: expected a run's number, a range or a condition such as model=mcer, as in  {example}"
+            )
         ranges.append(found)
-    return ranges
+    return ranges, query.parse(conditions)
 
 
-def chosen(store: RunStore, wanted: Sequence[range]) -> list[RunRecord]:
-    """The runs with these numbers. A range may have gaps; raises StoreError where it, or a number, has no run."""
-    stored = store.find()
+def chosen(store: RunStore, wanted: tuple[Sequence[range], Sequence[Condition]]) -> list[RunRecord]:
+    """The runs with these numbers that meet the conditions. A range may have gaps; raises StoreError where it, or a
+    number, has no run, and UsageError where no run meets the conditions."""
+    from msabench.store import query
+
+    ranges, conditions = wanted
+    stored = query.find(store, conditions)
+    if conditions and not stored:
+        raise UsageError(f"no run with {' '.join(map(str, conditions))}.{query.hint(store, conditions)}")
     runs: dict[int, RunRecord] = {}
-    for numbers in wanted:
+    for numbers in ranges:
         found = [run for run in stored if run.id in numbers]
-        runs |= {run.id: run for run in found or [store.load(numbers[0])]}  # which says that there is none
-    return list(runs.values())
+        missing = [] if found or conditions else [store.load(numbers[0])]  # which says that there is none
+        runs |= {run.id: run for run in found or missing}
+    if ranges and not runs:
+        raise UsageError(f"none of these runs has {' '.join(map(str, conditions))}.")
+    return list(runs.values()) if ranges else stored
 
 
 def confirm(question: str, *, yes: bool) -> bool:

@@ -16,6 +16,7 @@ EXAMPLES = """\
 examples:
   python -m msabench rm 7                                 shows what goes, and asks
   python -m msabench rm 3-7 12 --yes
+  python -m msabench rm 'model=tfn status=failed'         as list runs finds them
   python -m msabench rm 7 --store mongodb://host/runs     number 7 of that MongoDB; there and in the local store
 
 A removed run's number is never given again, and `sync --pull` does not bring the run back. Without --store it stays
@@ -31,7 +32,9 @@ def register(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("runs", metavar="RUN", nargs="+", help="numbers and ranges, as in 3-7 12 (msabench list runs)")
+    command.add_argument(
+        "runs", metavar="RUN", nargs="+", help="7, 3-5, or a condition as for list runs"
+    )
     command.add_argument("--yes", action="store_true", help="do not ask")
     add_store(command)
     command.set_defaults(handler=run)

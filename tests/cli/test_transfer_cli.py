@@ -68,6 +68,17 @@ def test_runs_and_ranges_are_exported_and_imported(
     assert ids(tmp_path / "there") == [1, 2, 4]
 
 
+def test_runs_are_exported_by_conditions_as_they_are_listed(here: Path, tmp_path: Path) -> None:
+    store = open_local(here)
+    seeds = {run.id: run.seed for run in store.find()}
+    store.close()
+    assert main(["export", "1-4", f"seed={seeds[4]}", str(tmp_path / "out"), "--results", str(here)]) == 0
+    wanted = {f"run-{id}" for id, seed in seeds.items() if seed == seeds[4]}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == wanted
+    assert main(["export", "model=mcer", str(tmp_path / "all"), "--results", str(here)]) == 0
+    assert len([*(tmp_path / "all").iterdir()]) == 3
+
+
 def test_a_mongodbs_runs_are_exported(here: Path, tmp_path: Path, mongo_url: str) -> None:
     main(["sync", mongo_url, "--results", str(here)])
     assert main(["export", "1", str(tmp_path / "out"), "--store", mongo_url]) == 0
@@ -84,8 +95,14 @@ def test_export_says_which_runs_have_no_weights(here: Path, tmp_path: Path, caps
     ("words", "code", "said"),
     [
         (["export", "1", "2"], 2, "export 1 2: expected a folder after the runs, as in  export 1 2 backup/"),
-        (["export", "one", "out"], 2, "one: expected a run's number or a range, as in  export 7 1-5 backup/"),
-        (["export", "5-1", "out"], 2, "5-1: expected a run's number or a range"),
+        (
+            ["export", "one", "out"],
+            2,
+            "one: expected a run's number, a range or a condition such as model=mcer, as in  export",
+        ),
+        (["export", "5-1", "out"], 2, "5-1: expected a run's number, a range or a condition"),
+        (["export", "model=mcre", "out"], 2, "no run with model=mcre. Did you mean 'mcer'?"),
+        (["export", "1", "seed>5", "out"], 2, "no run with seed>5."),
         (["export", "7-9", "out"], 1, "has no run 7."),
         (["export", "3", "out"], 1, "has no run 3."),
         (["export", "1"], 2, "the following arguments are required: DIR"),

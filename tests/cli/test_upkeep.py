@@ -137,8 +137,8 @@ def test_where_nobody_can_be_asked_nothing_goes_without_yes(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["seven"], 2, "a run's number or a range"),
-        (["7-3"], 2, "a run's number or a range"),
+        (["seven"], 2, "a run's number, a range or a condition"),
+        (["7-3"], 2, "a run's number, a range or a condition"),
         (["9"], 1, "has no run 9"),
         (["1", "8-9"], 1, "has no run 8"),
         (["8-99999999999999"], 1, "has no run 8"),
