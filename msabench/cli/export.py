@@ -37,9 +37,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     out = commands.add_parser(
         "export", help="write runs as folders of readable files", epilog=EXPORT_HELP, formatter_class=raw
     )
-    out.add_argument(
-        "runs", metavar="RUN", nargs="+", help="7, 1-5, or a condition as for list runs"
-    )
+    out.add_argument("runs", metavar="RUN", nargs="+", help="7, 1-5, or a condition as for list runs")
     out.add_argument("folder", metavar="DIR", type=to_path, help="where the runs' folders go; made when absent")
     out.add_argument("--weights", action="store_true", help="also the trained weights (best.pt)")
     add_store(out)

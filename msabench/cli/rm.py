@@ -32,9 +32,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument(
-        "runs", metavar="RUN", nargs="+", help="7, 3-5, or a condition as for list runs"
-    )
+    command.add_argument("runs", metavar="RUN", nargs="+", help="7, 3-5, or a condition as for list runs")
     command.add_argument("--yes", action="store_true", help="do not ask")
     add_store(command)
     command.set_defaults(handler=run)

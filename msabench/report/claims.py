@@ -22,7 +22,7 @@ def claims(table: Table) -> Iterator[str]:
     if len(compete) > 1:
         yield from _ties(table, compete)
         yield from _power(table)
-    yield from _unfinished(rows)
+    yield from _unfinished(table, rows)
     yield from _floors(table, rows)
     yield from _chances(table)
     if noisy := [column.heading for column in table.columns if column.key in table.noisy]:
@@ -81,8 +81,9 @@ def _power(table: Table) -> Iterator[str]:
         )
 
 
-def _unfinished(rows: Sequence[Row]) -> Iterator[str]:
-    cut = [_name(row) for row in rows if any("ended at max_epochs" in note for note in row.notes)]
+def _unfinished(table: Table, rows: Sequence[Row]) -> Iterator[str]:
+    shared = dict(table.facts).get("Notes", "")  # a note that all rows bear is said once, there
+    cut = [_name(row) for row in rows if any("ended at max_epochs" in note for note in (*row.notes, shared))]
     if cut:
         yield f"Ended by max_epochs and not by early stopping, so that more training may change them: {_names(cut)}."
 

@@ -122,3 +122,12 @@ def test_a_floor_that_no_model_beats_is_named(run, stored):
 
 def test_a_simulated_set_says_so(run):
     assert "mosi-sim is simulated" in build([run(dataset="mosi-sim")]).tables[0].claims[0]
+
+
+@pytest.mark.parametrize("models", [["mcer"], ["mcer", "tfn"]])
+def test_runs_that_max_epochs_ended_are_named_also_where_all_were(run, models):
+    records = [run(model, seed=seed) for model in models for seed in range(2)]
+    for record in records:
+        record.result["stopped"] = "max_epochs"
+    (told,) = [claim for claim in build(records).tables[0].claims if claim.startswith("Ended by max_epochs")]
+    assert told.endswith({1: "MCER.", 2: "MCER, TFN."}[len(models)])
