@@ -64,6 +64,8 @@ def _ablated(table: Table, name: str, setting: str, predictions: Predictions, pr
     printed = [row for row in table.section("published") if row.model == MODEL]
     full = next((row for row in printed if row.label == MODEL), None)
     shown = [_plain(whole, "all"), *(_with(_plain(row, _told(row, setting)), pairs, metrics) for row in parts)]
+    told = [f"{MODEL} ({result.variant})" for result in usual]  # as they are printed, not by their figures
+    printed.sort(key=lambda row: told.index(row.label) if row.label in told else -1)
     theirs = [_printed(row, full, setting) for row in printed if row.label == MODEL or f"{setting}=" in row.label]
     deltas = [column for column in metrics if column.key in DELTAS]
     return replace(
@@ -75,7 +77,7 @@ def _ablated(table: Table, name: str, setting: str, predictions: Predictions, pr
         pairs=tuple(pairs),
         claims=(
             *_verdict(parts, pairs, tested.left_out, setting),
-            *(c for c in table.claims if "simulated" in c or "max_epochs" in c),
+            *(c for c in table.claims if "simulated" in c or "max_epochs" in c or "know their own spread" in c),
         ),
         facts=(
             ("Δ", "to the whole model, on matched seeds and the same samples: 95 % interval, p by Holm over the rows"),

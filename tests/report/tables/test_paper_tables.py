@@ -119,6 +119,7 @@ def test_table_4_has_the_difference_to_the_whole_model(ablated):
     assert any(claim.startswith("Not told apart from the whole model in MAE: mi.") for claim in table.claims)
     printed = {row.shown: row.cells for row in table.section("published")}
     assert printed["m"]["delta_mae"].text == "+0.025", "table IV: .724 against .699"
+    assert [*printed] == ["all", "m", "mi"]
 
 
 def test_table_5_is_of_the_cross_modal_tasks(ablated):
