@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from msabench.data.find import card
+from msabench.errors import UsageError, closest
+from msabench.metrics import METRICS
 from msabench.report import about
-from msabench.report.columns import columns_of, metric_protocol
+from msabench.report.columns import COLUMNS, columns_of, metric_protocol
 from msabench.report.judge import Predictions, judged
 from msabench.report.others import published_rows, reference_rows
 from msabench.report.rows import Asked, measured
@@ -48,7 +50,9 @@ class Plan:
 
 
 def build(records: Iterable[RunRecord], plan: Plan = Plan()) -> Report:
-    """One table per dataset and setting, in alphabetical order."""
+    """One table per dataset and setting, in alphabetical order. Raises UsageError for a column that is none."""
+    if plan.sort not in METRICS | COLUMNS:
+        raise UsageError(f"no column {plan.sort!r} to sort by.{closest(plan.sort, METRICS | COLUMNS)}")
     found: dict[str, list[RunRecord]] = defaultdict(list)
     records = list(records)
     damaged = [record for record in records if record.status == "DAMAGED"]

@@ -32,6 +32,7 @@ CASES: list[tuple[str, set[str], set[int]]] = [
     ("report ?", NAMES - {"nothing"}, {2}),
     ("report --table ?", NAMES, {2}),
     ("report --columns ?", NAMES - {"nothing"}, {2}),
+    ("report --sort ?", NAMES, {2}),
     ("report --rows ?", NAMES, {2}),
     ("report --compare ? 1", NAMES, {2}),
     ("run ? mosi", NAMES, {2}),

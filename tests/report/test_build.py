@@ -375,3 +375,5 @@ def test_columns_are_those_that_were_asked_for_and_the_others_stay_for_other_pro
     assert {column.key for column in table.details} >= {"corr", "valid_mae", "parameters", "memory"}
     with pytest.raises(UsageError, match="no column 'mea'"):
         only_table([run()], columns=("mea",))
+    with pytest.raises(UsageError, match="no column 'mea' to sort by"):
+        only_table([run()], sort="mea")
