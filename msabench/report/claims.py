@@ -115,8 +115,8 @@ def _chances(table: Table) -> Iterator[str]:
 
 
 def _name(row: Row) -> str:
-    """Without its settings, which the table tells: of each model one row is meant here."""
-    return short(row.shown.partition(" (")[0])
+    """Without its settings, which the table tells: of each model one row is meant, unless modalities tell rows apart."""
+    return short(row.shown if row.apart else row.shown.partition(" (")[0])
 
 
 def _names(names: Sequence[str]) -> str:

@@ -145,6 +145,18 @@ def test_modalities_are_one_table(run, stored):
     assert not any(row.folded for row in table.rows), "they are no settings to choose from"
 
 
+def test_a_run_without_text_stands_beside_those_of_any_encoder(run, stored):
+    """It has no encoder of its own, and got a table of its own."""
+    none = {"text_encoder": "none", "text_mode": "none", "max_tokens": 0}
+    records = [run(setting={"modalities": ["audio"], **none}, seed=seed, changed={}) for seed in range(2)]
+    for encoder in ("minilm", "bert"):
+        setting = {"modalities": ["text"], "text_encoder": encoder}
+        records += [run(setting=setting, seed=seed, changed={}) for seed in range(2)]
+    tables = made("modalities", stored(records)).tables
+    assert {table.setting["text encoder"] for table in tables} == {"minilm", "bert"}
+    assert [[row.shown for row in table.rows] for table in tables] == [["audio", "text"]] * 2
+
+
 def test_conventions_score_the_same_predictions(both):
     table = made("conventions", both).tables[0]
     headings = [heading for heading, _ in table.sections]
