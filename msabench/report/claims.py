@@ -115,7 +115,7 @@ def _chances(table: Table) -> Iterator[str]:
 
 
 def _name(row: Row) -> str:
-    """Without its settings, which the table tells: of each model one row is meant, unless modalities tell rows apart."""
+    """Without its settings, which the table tells: of each model one row is meant, but where modalities differ."""
     return short(row.shown if row.apart else row.shown.partition(" (")[0])
 
 
