@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from msabench.data.find import card
 from msabench.errors import StoreError, UsageError
-from msabench.metrics.sentiment import Array, sims_class
+from msabench.metrics.sentiment import Array
+from msabench.report.classes import confusion
 from msabench.report.columns import metric_protocol
 from msabench.report.gradients import Curves
 from msabench.shown import printable, short
@@ -155,7 +156,7 @@ def _tested(runs: Sequence[RunRecord], readers: Readers) -> Tested | None:
     return Tested(
         points=tuple((float(y), float(p)) for y, p in points),
         classes=CLASSES[protocol],
-        counts=_confusion(pred, true, protocol),
+        counts=tuple(tuple(map(int, line)) for line in confusion(pred, true, protocol)),
         by_label=tuple(_groups(pred, true, _strength(true, _range(runs[0])))),
         by_length=tuple(_groups(pred, true, _length(words))) if words.any() else (),
         worst=tuple(
@@ -170,17 +171,6 @@ def _range(run: RunRecord) -> float:
         return card(run.dataset).label_range
     except UsageError:
         return 3.0
-
-
-def _confusion(pred: Array, true: Array, protocol: str) -> tuple[tuple[int, ...], ...]:
-    """As acc_7 has the classes, or CH-SIMS' acc_5."""
-    size = len(CLASSES[protocol])
-    if protocol == "sims":
-        p, y = (sims_class(np.clip(values, -1, 1), 5) for values in (pred, true))
-    else:
-        p, y = (np.rint(np.clip(values, -3, 3)).astype(int) + 3 for values in (pred, true))
-    cells = np.bincount((np.broadcast_to(y, p.shape) * size + p).ravel(), minlength=size * size)
-    return tuple(tuple(map(int, line)) for line in cells.reshape(size, size))
 
 
 def _groups(pred: Array, true: Array, members: Members) -> Iterator[Group]:

@@ -117,7 +117,7 @@ def plan(store: RunStore, view: View, records: Sequence[RunRecord], apart: tuple
 
     metrics = _metrics(store) if view.curves else lambda record: {}
     asked = Asked(
-        preset=_preset,
+        preset=stated,
         curve=_curves(store) if view.curves else lambda record: [],
         metrics=metrics,
         detail=details(store, metrics, read, texts) if view.curves and told else lambda runs: None,
@@ -167,7 +167,7 @@ def _of(records: list[RunRecord], field: str, names: Sequence[str] | None) -> li
     return [record for record in records if not names or getattr(record, field) in names]
 
 
-def _preset(model: str, name: str, dataset: str) -> Mapping[str, Any]:
+def stated(model: str, name: str, dataset: str) -> Mapping[str, Any]:
     """A preset's values; {} for one that a run in the store still names and that is gone."""
     try:
         return published_results.preset(model, name, dataset)

@@ -185,8 +185,8 @@ def test_a_confusion_matrix_counts_what_acc_7_does(run):
 
 
 def test_labels_drift_from_the_annotated_ones_and_those_never_seen_do_not_count():
-    first = labels.Epoch(np.array([1.0, -1.0]), {"t": np.array([1.5, np.nan])})
-    second = labels.Epoch(np.array([1.0, -1.0]), {"t": np.array([0.0, -1.0])})
+    first = labels.Epoch(("a", "b"), np.array([1.0, -1.0]), {"t": np.array([1.5, np.nan])})
+    second = labels.Epoch(("a", "b"), np.array([1.0, -1.0]), {"t": np.array([0.0, -1.0])})
     moved = samples.shifts([{1: first}, {1: second, 2: second}])
     assert {epoch: values.tolist() for epoch, values in moved["t"].items()} == {1: [0.5, -1.0, 0.0], 2: [-1.0, 0.0]}
 

@@ -34,12 +34,13 @@ def test_labels_are_read_by_epoch_and_name() -> None:
     one = npz(id=np.array(["a", "b"]), label=np.array([1.0, -1.0]), labels_m_t=np.array([2.0, np.nan]))
     found = labels.read(Files(epoch_001=one, epoch_010=one), 1)
     assert list(found) == [1, 10]
+    assert found[10].ids == ("a", "b")
     assert found[10].annotated.tolist() == [1, -1]
     assert list(found[10].generated) == ["m_t"]
 
 
 def test_arrays_of_another_kind_are_no_labels() -> None:
-    assert labels.read(Files(epoch_001=npz(label=np.zeros(2), gates=np.zeros(3))), 1) == {}
+    assert labels.read(Files(epoch_001=npz(id=np.array(["a", "b"]), label=np.zeros(2), gates=np.zeros(3))), 1) == {}
     assert labels.read(Files(weights=b"not read"), 1) == {}
 
 
@@ -49,7 +50,7 @@ def test_arrays_of_another_kind_are_no_labels() -> None:
         b"",
         b"PK\x03\x04 cut",
         npz(labels_t=np.zeros(2)),
-        npz(label=np.zeros(2), labels_t=np.zeros(3)),
+        npz(id=np.array(["a", "b"]), label=np.zeros(2), labels_t=np.zeros(3)),
         npz(label=np.zeros(2), labels_t=np.array([{}, {}])),
     ],
     ids=["empty", "cut off", "nothing annotated", "other lengths", "a pickle"],

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from msabench.errors import StoreError
-from msabench.metrics.sentiment import Array, sims_class
+from msabench.metrics.sentiment import Array
+from msabench.report import classes
 from msabench.report.figures.style import BLUE, GREY, heads, panels, wrapped
 from msabench.report.judge import Predictions
 from msabench.report.table import Row, Table
@@ -22,9 +22,7 @@ from msabench.store.labels import Labels
 from msabench.store.predictions import Prediction
 
 WORDS = {"t": "text", "a": "audio", "v": "visual"}
-GRADES = ("−3", "−2", "−1", "0", "1", "2", "3")
-SIMS = ("−−", "−", "0", "+", "++")
-Classes = Callable[[Array], NDArray[np.int64]]
+NAMES = {"mosi": ("−3", "−2", "−1", "0", "1", "2", "3"), "sims": ("−−", "−", "0", "+", "++")}
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,13 @@ class Samples:
 
 def confusion(table: Table, samples: Samples) -> tuple[Figure | None, list[str]]:
     """A panel a row: of each true class the shares of the predicted ones, the mean over seeds."""
-    of, names = _classes(table)
+    protocol = _protocol(table)
+    names = NAMES[protocol]
     found: list[tuple[Row, Array]] = []
     without = []
     for row in heads(table):
         try:
-            found.append((row, _counts(map(samples.predictions, row.runs.values()), of, len(names))))
+            found.append((row, _counts(map(samples.predictions, row.runs.values()), protocol)))
         except StoreError as error:
             without.append(f"without {short(row.label)}: {error}")
     if not found:
@@ -67,20 +66,14 @@ def confusion(table: Table, samples: Samples) -> tuple[Figure | None, list[str]]
     return figure, without
 
 
-def _classes(table: Table) -> tuple[Classes, tuple[str, ...]]:
-    """How scores become classes here, as Acc-7 (CH-SIMS: Acc-5) has it, and what these are called."""
-    if any(column.key == "acc_7" for column in (*table.columns, *table.details)):
-        return lambda scores: (np.rint(np.clip(scores, -3, 3)) + 3).astype(np.int64), GRADES
-    return lambda scores: sims_class(np.clip(scores, -1, 1), 5), SIMS
+def _protocol(table: Table) -> str:
+    return "mosi" if any(column.key == "acc_7" for column in (*table.columns, *table.details)) else "sims"
 
 
-def _counts(runs: Iterable[Sequence[Prediction]], of: Classes, k: int) -> Array:
+def _counts(runs: Iterable[Sequence[Prediction]], protocol: str) -> Array:
     """(k, k) samples by true and predicted class, the mean over runs."""
-    counts = []
-    for run in runs:
-        pred, true = (of(np.array(values)) for values in list(zip(*run, strict=True))[1:])
-        counts.append(np.bincount(true * k + pred, minlength=k * k).reshape(k, k))
-    return np.asarray(np.mean(counts, 0))
+    pairs = [np.array([(p, y) for _, p, y in run]) for run in runs]  # (N, 2)
+    return np.asarray(np.mean([classes.confusion(pair[:, 0], pair[:, 1], protocol) for pair in pairs], 0))
 
 
 def labels(table: Table, samples: Samples) -> tuple[Figure | None, list[str]]:

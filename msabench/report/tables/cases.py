@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from msabench.errors import StoreError, UsageError
+from msabench.errors import UsageError
 from msabench.literature.published import load
 from msabench.report import make as making
 from msabench.report.columns import Column
 from msabench.report.table import Cell, Report, Row, Table
 from msabench.shown import short
+from msabench.store import labels
+from msabench.store.labels import Epoch
 
 if TYPE_CHECKING:
     from msabench.report.make import View
     from msabench.store.protocol import RunRecord, RunStore
 
-STORED = re.compile(r"epoch-(\d+)\.npz")
-PREFIX = "labels_"
 EPOCHS = 10  # shown of a run that has more
 SAMPLES = 2  # as many as the paper shows
 NONE = "No run stores generated labels: MCER's and SELF-MM's do.  python -m msabench run mcer mosi"
@@ -33,30 +31,27 @@ def make(store: RunStore, view: View) -> Report:
     where they are in its train split, and else those whose generated labels are furthest from the annotated one."""
     newest: dict[tuple[str, str], RunRecord] = {}
     for run in making.chosen(store, view):
-        if run.status == "COMPLETED" and any(map(STORED.fullmatch, store.artifacts(run.id))):
+        if run.status == "COMPLETED" and labels.files(store, run.id):
             newest[run.model, run.dataset] = run
     tables = [_cases(store, run, view) for run in newest.values()]
     return Report(tuple(tables), () if tables else (NONE,))
 
 
 def _cases(store: RunStore, run: RunRecord, view: View) -> Table:
-    epochs = {int(found[1]): name for name in store.artifacts(run.id) if (found := STORED.fullmatch(name))}
-    shown = np.unique(np.linspace(0, len(epochs) - 1, EPOCHS).round().astype(int))  # the first and the last among them
-    arrays = {epoch: _read(store, run.id, epochs[epoch]) for epoch in np.array(sorted(epochs))[shown].tolist()}
-    last = arrays[max(arrays)]
-    names = [name for name in last if name.startswith(PREFIX)]
-    texts = view.texts(run, "train")
-    ids = [str(id) for id in last["id"]]
+    every = labels.read(store, run.id)
+    shown = np.unique(np.linspace(0, len(every) - 1, EPOCHS).round().astype(int))  # the first and the last among them
+    epochs = np.array(sorted(every))[shown].tolist()
+    last = every[epochs[-1]]
+    names, ids, texts = list(last.generated), last.ids, view.texts(run, "train")
     rows: list[Row] = []
-    for i in _which(ids, last, names, texts, view.samples, run.dataset):
-        label = float(last["label"][i])
+    for i in _which(last, texts, view.samples, run.dataset):
         heading = f"{ids[i]}: “{short(texts[ids[i]], 90)}”" if ids[i] in texts else ids[i]
-        for epoch, of in arrays.items():
-            cells = {"label": Cell(label)} | {name: Cell(float(of[name][i])) for name in names}
+        for epoch in epochs:
+            cells = {"label": Cell(float(last.annotated[i]))}
+            cells |= {name: Cell(float(every[epoch].generated[name][i])) for name in names}
             rows.append(Row(f"epoch {epoch}", "measured", cells, heading=heading))
     for case in (case for case in load(run.model).cases if case.dataset == run.dataset.removesuffix("-sim")):
-        values = {**{f"{PREFIX}{m[0]}": v for m, v in case.s_labels.items()}}
-        values |= {f"{PREFIX}{name}": v for name, v in case.c_labels.items()}
+        values = {m[0]: value for m, value in case.s_labels.items()} | case.c_labels
         cells = {"label": Cell(case.label, source="published")}
         cells |= {name: Cell(value, source="published") for name, value in values.items() if name in names}
         rows.append(Row(f"“{case.text}”", "published", cells, heading="printed in the paper", notes=(case.source,)))
@@ -77,28 +72,12 @@ def _cases(store: RunStore, run: RunRecord, view: View) -> Table:
 
 
 def _heading(name: str) -> tuple[str, str]:
-    """("s-label", "t") of labels_t, ("c-label", "m_t") of labels_m_t."""
-    of = name.removeprefix(PREFIX)
-    return ("c-label" if of.startswith("m_") else "s-label"), of
+    return ("c-label" if name.startswith("m_") else "s-label"), name
 
 
-def _read(store: RunStore, run: int, name: str) -> dict[str, NDArray]:
-    try:
-        with np.load(io.BytesIO(store.artifact(run, name)), allow_pickle=False) as stored:
-            return dict(stored)
-    except (ValueError, OSError, EOFError) as error:
-        raise StoreError(f"run {run}: {name} cannot be read: {error}") from error
-
-
-def _which(
-    ids: Sequence[str],
-    last: Mapping[str, NDArray],
-    names: Sequence[str],
-    texts: Mapping[str, str],
-    asked: Sequence[str],
-    dataset: str,
-) -> list[int]:
+def _which(last: Epoch, texts: Mapping[str, str], asked: Sequence[str], dataset: str) -> list[int]:
     """Rows of the train split. Raises UsageError for an id that is not in it."""
+    ids = last.ids
     for id in asked:
         if id not in ids:
             raise UsageError(f"--sample {id}: no sample of {dataset}'s train split. Ids look like {ids[0]!r}.")
@@ -108,7 +87,7 @@ def _which(
     of_paper = [i for i, id in enumerate(ids) if _words(texts.get(id, "")) in printed]
     if of_paper:
         return of_paper
-    moved = np.max([np.abs(last[name] - last["label"]) for name in names], axis=0)
+    moved = np.max([np.abs(values - last.annotated) for values in last.generated.values()], axis=0)
     return np.argsort(-np.nan_to_num(moved), kind="stable")[:SAMPLES].tolist()
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from msabench.data.find import CARDS
 from msabench.literature.published import PublishedResult, load, results, usual_preset
 from msabench.report import make as making
-from msabench.report.build import build
 from msabench.report.columns import Column, metric
 from msabench.report.compare import signed
 from msabench.report.table import EMPTY, Cell, Report, Row, Table
@@ -40,9 +39,7 @@ COLUMNS = tuple(
 
 def make(store: RunStore, view: View) -> Report:
     """A section per model; a row per source that prints its MAE on the dataset."""
-    view = replace(view, curves=False)
-    records = making.chosen(store, view)
-    every = build(records, making.plan(store, view, records))
+    every = making.make(store, replace(view, curves=False))
     tables = [_judged(table) for table in every.tables if not table.dataset.endswith("-sim")]
     notes = () if tables else ("Nothing is published on a simulated set: no figure to reproduce.",)
     return Report(tuple(table for table in tables if table.rows), (*every.notes, *notes))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from msabench.metrics.conventions import CONVENTIONS
 from msabench.report import make as making
-from msabench.report.build import build
 from msabench.report.table import Report, Row, Table
 
 if TYPE_CHECKING:
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
 def make(store: RunStore, view: View) -> Report:
     """A section per convention, the rows in ours' order. Raises UsageError for CH-SIMS, which has no other."""
     view = replace(view, published=False, curves=False)
-    found = {}
-    for name in CONVENTIONS:
-        so = replace(view, convention=name)
-        records = making.chosen(store, so)
-        found[name] = build(records, making.plan(store, so, records))
+    found = {name: making.make(store, replace(view, convention=name)) for name in CONVENTIONS}
     ours = found["mmsa"].tables
     return Report(tuple(_beside({name: report.tables[i] for name, report in found.items()}) for i in range(len(ours))))
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from msabench.errors import UsageError
-from msabench.literature.published import load, preset
+from msabench.literature.published import load
 from msabench.report import about
 from msabench.report import make as making
-from msabench.report.build import build
 from msabench.report.columns import Column
 from msabench.report.table import Cell, Report, Row, Table
 from msabench.store.protocol import flat
@@ -24,16 +22,14 @@ MARK = "≠"
 
 def make(store: RunStore, view: View) -> Report:
     """A section per model: what its preset's source states, and what else was changed. Published: the preset's."""
-    view = replace(view, curves=False)
-    records = making.chosen(store, view)
-    every = build(records, making.plan(store, view, records))
+    every = making.make(store, replace(view, curves=False))
     return Report(tuple(_settings(table) for table in every.tables), every.notes)
 
 
 def _settings(table: Table) -> Table:
     rows: list[Row] = []
     for row in (row for row in table.section("measured") if not row.folded and row.trained):
-        stated = _stated(row.model, row.preset, table.dataset)
+        stated = flat(making.stated(row.model, row.preset, table.dataset))
         heading = f"{row.shown}, preset {row.preset}"
         if source := getattr(load(row.model).presets.get(row.preset), "source", ""):
             heading += f" ({source})"
@@ -50,13 +46,6 @@ def _settings(table: Table) -> Table:
         claims=(),
         facts=(("Published", "what the source of the preset states; –: it does not, and the model's default is used"),),
     )
-
-
-def _stated(model: str, name: str, dataset: str) -> dict[str, Any]:
-    try:
-        return flat(preset(model, name, dataset))
-    except UsageError:  # a preset of another time or program
-        return {}
 
 
 def _line(key: str, used: Any, stated: Any, heading: str) -> Row:

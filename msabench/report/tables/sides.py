@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from msabench.errors import UsageError
 from msabench.report import make as making
-from msabench.report.build import build
 from msabench.report.columns import Column
 from msabench.report.compare import signed
 from msabench.report.table import EMPTY, Cell, Report, Row, Table
@@ -25,8 +24,7 @@ def make(store: RunStore, view: View) -> Report:
 
     Raises UsageError where one dataset's name stands for two contents.
     """
-    records = making.chosen(store, view)
-    every = build(records, making.plan(store, view, records))
+    every = making.make(store, view)
     settings: dict[str, list[Table]] = defaultdict(list)
     for table in every.tables:
         settings[table.conditions].append(table)
