@@ -20,7 +20,7 @@ class Card:
 
     name: str
     title: str
-    sizes: tuple[int, int, int]  # train, valid, test
+    sizes: tuple[int, ...]  # train, valid, test; () where none are known
     sizes_source: str
     folders: tuple[str, ...] = ()  # none: a simulated twin
     files: dict[str, str] = field(default_factory=dict)  # by alignment, the preferred one first

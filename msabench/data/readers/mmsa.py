@@ -8,7 +8,6 @@ Copies in the wild lack one key or the other: what is there is read, what is mis
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msabench.data.cache import Writer
-from msabench.data.fingerprint import fingerprint
+from msabench.data.readers import assemble
+from msabench.data.readers.assemble import SPLIT_NAMES, decoded, names, numeric
 from msabench.data.readers.repair import Padded, Tally, extents_by_lengths, extents_by_zeros
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError
@@ -32,7 +32,6 @@ VERSION = 2
 TWINS = ("mosi-sim", "mosei-sim")
 TWIN = "msabench"  # a key beside the splits: this file holds a simulated twin and must never pass for the real set
 
-_SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "dev", "val"), "test": ("test",)}
 _KEYS = {"audio": "audio", "visual": "vision"}
 _LABELS = ("regression_labels", "labels")
 _PER_CLIP = ("raw_text", "text", "text_bert", "audio", "vision", "audio_lengths", "vision_lengths", "id")
@@ -43,35 +42,25 @@ _EXTRA = {"text": "regression_labels_T", "audio": "regression_labels_A", "visual
 def claims_content(content: Any) -> bool:
     if not isinstance(content, dict):
         return False
-    splits = [content[name] for names in _SPLIT_NAMES.values() for name in names if name in content]
+    splits = [content[name] for names in SPLIT_NAMES.values() for name in names if name in content]
     return bool(splits) and all(isinstance(split, dict) for split in splits)
 
 
 def read_content(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
     tally = Tally()
     splits: dict[str, Split] = {}
-    keys = _names(content)
-    for split, names in _SPLIT_NAMES.items():
-        name = next((name for name in names if name in content), None)
+    keys = names(content)
+    for split, known in SPLIT_NAMES.items():
+        name = next((name for name in known if name in content), None)
         if name is None:
             raise DataError(f"{path}: no split {split!r}.\n  Found: {keys}.\n  Expected: {', '.join(SPLITS)}.")
         splits[split] = _Part(path, split, content.pop(name), tally).read(writer, card.label_range)
-    _check_agreement(path, splits)
-    _note_whole(splits, tally)
     twin = _twin(path, content.get(TWIN, {}))
-    if twin:  # its ids are its own sentences', written for MMSA
-        splits = {name: replace(split, token_ids=None) for name, split in splits.items()}
-    else:
-        _note_sizes(splits, card, tally)
-    return Dataset(
-        name=twin.get("name", card.name),
-        splits=splits,
-        fingerprint=fingerprint(splits),
-        source=str(path),
-        notes=tally.notes(),
-        label_range=card.label_range,
-        truth=twin.get("truth", {}),
-    )
+    if not twin:
+        return assemble.dataset(path, splits, card, tally)
+    splits = {name: replace(split, token_ids=None) for name, split in splits.items()}  # written for MMSA
+    dataset = assemble.dataset(path, splits, replace(card, name=twin["name"], sizes=()), tally)
+    return replace(dataset, truth=twin.get("truth", {}))
 
 
 class _Part:
@@ -109,7 +98,7 @@ class _Part:
         return DataError(f"{where}: {what}.\n  Found: {found}.\n  Expected: {expected}.")
 
     def found_keys(self) -> str:
-        return _names(self.content) or "no keys"
+        return names(self.content) or "no keys"
 
     def rows(self, key: str) -> int:
         values = self.content[key]
@@ -127,7 +116,7 @@ class _Part:
         return values
 
     def numbers(self, key: str, expected: str) -> np.ndarray:
-        if not _numeric(self.content[key]):
+        if not numeric(self.content[key]):
             raise self.error(f"key {key!r} has the wrong shape or type", "values that are no numbers", expected)
         try:
             return np.asarray(self.content[key])
@@ -140,7 +129,7 @@ class _Part:
         odd = next((item for item in items if not isinstance(item, str | bytes | int | float | np.generic | None)), "")
         if odd != "":
             raise self.error(f"key {key!r} holds what is no text", f"a {type(odd).__name__}", "a string per clip")
-        return ["" if item is None else _decoded(item) for item in items]
+        return ["" if item is None else decoded(item) for item in items]
 
     def ids(self, n: int) -> list[str]:
         if "id" not in self.content:
@@ -148,7 +137,7 @@ class _Part:
             return [f"{self.split}$_${row}" for row in range(n)]
         ids = self.content["id"]
         if isinstance(ids, np.ndarray) and ids.ndim == 2:  # MulT: (N, 3) of video, start, end
-            return ["$_$".join(map(_decoded, row)) for row in ids.tolist()]
+            return ["$_$".join(map(decoded, row)) for row in ids.tolist()]
         return self.strings("id")
 
     def text(self, n: int) -> list[str]:
@@ -166,22 +155,8 @@ class _Part:
     def labels(self, key: str, ids: list[str], label_range: float) -> np.ndarray:
         """(N,) float32, from (N,), (N, 1) or (N, 1, 1)."""
         raw = self.numbers(key, f"{len(ids)} numbers")
-        if raw.size != len(ids) or raw.dtype.kind not in "fiub":
-            found = f"shape {raw.shape} of {raw.dtype}"
-            raise self.error(f"key {key!r} has the wrong shape or type", found, f"{len(ids)} numbers")
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused as such
-            labels = raw.reshape(-1).astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(labels))
-        if len(bad):
-            row = bad[0]
-            found = f"{labels[row]} in row {row} ({brief(ids[row])})" + (
-                f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-            )
-            raise self.error(f"key {key!r} has labels that are no numbers", found, "a finite score; remove these clips")
-        outside = np.abs(labels) > label_range + 1e-4  # float32 noise is no defect
-        sentence = f"labels: {{n}} lie outside [-{label_range:g}, {label_range:g}] in {key}, kept as they are"
-        self.tally.count(sentence, self.split, outside.sum())
-        return labels
+        where = f"{self.path}: split {self.split!r}"
+        return assemble.labels(raw, ids, label_range, where, f"key {key!r}", self.split, self.tally)
 
     def tokens(self, writer: Writer) -> tuple[Ragged, np.ndarray] | None:
         """bert-base-uncased ids without padding, and their number per clip (N,); None where the file has none."""
@@ -212,7 +187,7 @@ class _Part:
         if "text" not in self.content:
             return None
         padded = Padded.look(self.array("text", 3, "(N, T, d)"))
-        self.note_repairs("text", padded)
+        assemble.note_repairs("text", padded, self.split, self.tally)
         starts, lengths = extents_by_zeros(padded.filled)
         if tokens is not None:  # BERT's output at padded positions is not 0: the mask knows better
             starts, lengths = np.zeros_like(starts), np.minimum(tokens[1], padded.values.shape[1])
@@ -227,7 +202,7 @@ class _Part:
                 continue
             shape = "(N, T, d); one vector per clip is (N, 1, d)"
             padded[m] = Padded.look(self.array(key, 3, shape))
-            self.note_repairs(m, padded[m])
+            assemble.note_repairs(m, padded[m], self.split, self.tally)
             if f"{key}_lengths" in self.content:
                 stated[m] = self.lengths(f"{key}_lengths")
         steps = {p.values.shape[1] for p in padded.values()}
@@ -237,17 +212,10 @@ class _Part:
         for m in list(padded):
             p = padded.pop(m)
             if m in stated:
-                starts, lengths = extents_by_lengths(p.filled, stated[m], m, self.split, self.tally)
+                found[m] = p.cut(*extents_by_lengths(p.filled, stated[m], m, self.split, self.tally), writer)
             else:
-                starts, lengths = extents_by_zeros(p.filled if together is None else together)
-                sentence = f"{m}: no lengths in the file, {{n}} clips cut to their steps between all-zero padding"
-                self.tally.count(sentence, self.split, (lengths < p.values.shape[1]).sum())
-                self.tally.count(f"{m}: {{n}} clips are padded in front", self.split, (starts > 0).sum())
-            self.tally.count(f"{m}: {{n}} clips have no step at all", self.split, (lengths == 0).sum())
-            if p.filled.any():
-                silent = (lengths > 0) & ~p.filled.any(1)
-                self.tally.count(f"{m}: {{n}} clips are zero throughout", self.split, silent.sum())
-            found[m] = p.cut(starts, lengths, writer)
+                found[m] = assemble.cut_by_zeros(m, p, together, self.split, self.tally, writer)
+            assemble.note_silence(m, found[m], self.split, self.tally)
         return found
 
     def lengths(self, key: str) -> np.ndarray:
@@ -259,24 +227,6 @@ class _Part:
         if len(raw) != len(self.content[key]) or not np.isfinite(raw).all() or (raw < 0).any() or (raw % 1).any():
             raise self.error(f"key {key!r} holds what is no length", brief(self.content[key], 60), "whole numbers >= 0")
         return np.minimum(raw, 1 << 53).astype(np.int64)
-
-    def note_repairs(self, what: str, padded: Padded) -> None:
-        self.tally.count(f"{what}: {{n}} NaN values set to 0", self.split, padded.nan)
-        self.tally.count(f"{what}: {{n}} infinite values set to 0", self.split, padded.infinite)
-
-
-def _names(content: dict[Any, Any]) -> str:
-    names = [brief(key, 40) for key in list(content)[:20]]
-    return ", ".join(names) + (f" and {len(content) - 20:,} more" if len(content) > 20 else "")
-
-
-def _numeric(values: Any) -> bool:
-    """Whether arrays and nested lists hold numbers alone: numpy widens all to the longest text among them."""
-    if isinstance(values, np.ndarray | np.generic):
-        return values.dtype.kind in "fiub"
-    if isinstance(values, list | tuple):
-        return {int, float, bool}.issuperset(map(type, values)) or all(map(_numeric, values))
-    return isinstance(values, int | float)
 
 
 def _twin(path: Path, twin: Any) -> dict[str, Any]:
@@ -290,39 +240,3 @@ def _twin(path: Path, twin: Any) -> dict[str, Any]:
         expected = f"a name ({' or '.join(TWINS)}) and its planted truth, numbers by name"
         raise DataError(f"{path}: key {TWIN!r} is no twin's.\n  Found: {brief(twin)}.\n  Expected: {expected}.")
     return twin or {}
-
-
-def _decoded(item: object) -> str:
-    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
-
-
-def _check_agreement(path: Path, splits: dict[str, Split]) -> None:
-    """All splits have the same modalities, with the same feature sizes."""
-    for m in ("audio", "visual", "text_features", "token_ids"):
-        widths = {name: getattr(split, m) and getattr(split, m).width for name, split in splits.items()}
-        if len(set(widths.values())) > 1:
-            found = ", ".join(f"{name} {width or 'none'}" for name, width in widths.items())
-            raise DataError(
-                f"{path}: the splits disagree on {m}.\n  Found feature sizes: {found}.\n  Expected: one size in all."
-            )
-
-
-def _note_whole(splits: dict[str, Split], tally: Tally) -> None:
-    """What shows only over all splits."""
-    for m in ("audio", "visual"):
-        sequences = [s for split in splits.values() if (s := getattr(split, m)) is not None]
-        if sequences and not any(s.values.any() for s in sequences):
-            tally.say(f"{m}: zero everywhere, a modality that is missing")
-    seen = Counter(id_ for split in splits.values() for id_ in split.ids)
-    for name, split in splits.items():
-        inside = Counter(split.ids)
-        tally.count("ids: {n} clips repeat an id of their split", name, len(split) - len(inside))
-        shared = sum(seen[id_] > count for id_, count in inside.items())
-        tally.count("ids: {n} ids stand in more than one split, which leaks", name, shared)
-
-
-def _note_sizes(splits: dict[str, Split], card: Card, tally: Tally) -> None:
-    sizes = tuple(len(splits[name]) for name in SPLITS)
-    if sizes != card.sizes:
-        found, expected = ("/".join(f"{n}" for n in numbers) for numbers in (sizes, card.sizes))
-        tally.say(f"train/valid/test have {found} clips, not the {expected} of {card.sizes_source}")

@@ -61,7 +61,7 @@ class Padded:
         filled = np.zeros(values.shape[:2], bool)
         nan = infinite = 0
         for rows in _blocks(values):
-            block = _float32(values[rows])
+            block = float32(values[rows])
             finite = np.isfinite(block)
             if not finite.all():
                 missing = int(np.isnan(block).sum())
@@ -81,7 +81,7 @@ class Padded:
         def parts() -> Iterator[np.ndarray]:
             for rows in _blocks(self.values):
                 real = (steps >= starts[rows, None]) & (steps < (starts + lengths)[rows, None])  # (n, T)
-                part = _float32(self.values[rows][real])  # (sum of lengths, d)
+                part = float32(self.values[rows][real])  # (sum of lengths, d)
                 yield part if np.isfinite(part).all() else np.nan_to_num(part, nan=0, posinf=0, neginf=0)
 
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -137,6 +137,7 @@ def _blocks(values: np.ndarray) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, len(values), rows))
 
 
-def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted as such
+def float32(values: np.ndarray) -> np.ndarray:
+    """What is beyond float32 is infinite, and counted as such."""
+    with np.errstate(over="ignore"):
         return values.astype(np.float32, copy=False)
