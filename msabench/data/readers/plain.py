@@ -81,9 +81,11 @@ class _Table:
     def __init__(self, path: Path, frame: pd.DataFrame | None = None) -> None:
         self.path = path if path.suffix.lower() == ".csv" else next(p for n in _TABLES if (p := path / n).is_file())
         self.frame = _parsed(self.path) if frame is None else frame
+        if "id" not in self.frame and {"video_id", "clip_id"} <= set(self.frame):
+            self.frame["id"] = self.frame["video_id"].str.strip() + "$_$" + self.frame["clip_id"].str.strip()
         self.columns = frozenset(self.frame.columns)
         if frame is None:
-            self._name_clips()
+            self._check_ids()
 
     def rows(self, kept: np.ndarray) -> _Table:
         return _Table(self.path, self.frame[kept].reset_index(drop=True))
@@ -189,9 +191,7 @@ class _Table:
         none = values[:0]
         return [found.get(id_, none) for id_ in self.frame["id"]]
 
-    def _name_clips(self) -> None:
-        if "id" not in self.columns and self.columns >= {"video_id", "clip_id"}:
-            self.frame["id"] = self.frame["video_id"].str.strip() + "$_$" + self.frame["clip_id"].str.strip()
+    def _check_ids(self) -> None:
         self.column("id", expected="a name for each clip; 'video$_$clip' tells its video")
         unnamed = self.frame["id"].str.strip() == ""
         if unnamed.any():
@@ -282,7 +282,7 @@ def _parquet(path: Path, named: bool = True) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
     except ImportError:
-        raise DataError(f"{path}: reading parquet needs pyarrow:  pip install pyarrow") from None
+        raise DataError(f'{path}: reading parquet needs pyarrow:  pip install "msabench[parquet]"') from None
     except Exception as error:  # pyarrow's errors have no common base but this
         raise DataError(f"{path}: cannot be read: {brief(str(error))}.") from None
     if named and "id" not in table:
