@@ -20,7 +20,7 @@ class Card:
 
     name: str
     title: str
-    sizes: tuple[int, int, int]  # train, valid, test
+    sizes: tuple[int, ...]  # train, valid, test; (): of no published set
     sizes_source: str
     folders: tuple[str, ...] = ()  # none: a simulated twin
     files: dict[str, str] = field(default_factory=dict)  # by alignment, the preferred one first
@@ -28,6 +28,7 @@ class Card:
     label_range: float = 3.0
     where: str = MMSA
     protocol: str = "mosi"  # of msabench.metrics: how predictions are scored
+    language: str = "en"  # ISO 639-1, of its sentences
 
     @property
     def simulated(self) -> bool:
@@ -74,6 +75,7 @@ CARDS = {
             {"unaligned": "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f"},
             label_range=1.0,
             protocol="sims",
+            language="zh",
         ),
         Card("mosi-sim", "simulated twin of CMU-MOSI", (1284, 229, 686), _TABLE_II, where="made from a seed"),
         Card("mosei-sim", "simulated twin of CMU-MOSEI", (16326, 1871, 4659), _TABLE_II, where="made from a seed"),

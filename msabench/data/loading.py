@@ -60,16 +60,9 @@ def locate(card: find.Card, root: Path, alignment: str) -> Path | None:
 
 
 def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
-    """The dataset in one file or folder, by way of the cache. Raises DataError when it cannot be read."""
-    if files.kind(path) != "a folder" or not readers.claimant(path):
-        files.check_file(path)
-    try:
-        source = cache.source_sha256(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    key = cache.key(card.name, source, readers.version())
-    cached = cache.cached(key, lambda writer: readers.read(path, card, writer), say)
-    dataset = replace(cached, source=str(path), protocol=card.protocol)  # the card's, as it is today: not cached
+    """The dataset in one file or folder, by way of the cache. Raises DataError when it cannot be read, and when it is
+    another published set."""
+    dataset = _read(path, card, say)
     sizes = tuple(len(dataset.splits[split]) for split in SPLITS)
     for other in find.known():
         if sizes == other.sizes != card.sizes and not other.simulated:
@@ -78,6 +71,23 @@ def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stde
                 f"train/valid/test, {card.name} has {'/'.join(map(str, card.sizes))}."
             )
     return dataset
+
+
+def load_clips(path: Path, say: Callable[[str], None] = _to_stderr) -> Dataset:
+    """Anybody's clips in one file or folder, of whatever splits it has. Raises DataError when it cannot be read."""
+    return _read(path, find.Card("clips", "clips of one's own", sizes=(), sizes_source=""), say)
+
+
+def _read(path: Path, card: find.Card, say: Callable[[str], None]) -> Dataset:
+    if files.kind(path) != "a folder" or not readers.claimant(path):
+        files.check_file(path)
+    try:
+        source = cache.source_sha256(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    key = cache.key(card.name, source, readers.version())
+    cached = cache.cached(key, lambda writer: readers.read(path, card, writer), say)
+    return replace(cached, source=str(path), protocol=card.protocol)  # the card's, as it is today: not cached
 
 
 def _simulated(card: find.Card, alignment: str, say: Callable[[str], None]) -> Dataset:
