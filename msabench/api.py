@@ -175,10 +175,8 @@ def predict(
     from msabench.runs.predict import Trained, clips_of, together, trained
 
     models = list(run) if isinstance(run, Iterable) else [run]
-    for one in models or [None]:
-        if not isinstance(one, Run | Trained):
-            found = type(one).__name__
-            raise UsageError(f"predict: expected a run, as run(…), load_run(7) and load_model(…) give, got {found}.")
+    if odd := [type(one).__name__ for one in models if not isinstance(one, Run | Trained)]:
+        raise UsageError(f"predict: expected a run, as run(…), load_run(7) and load_model(…) give, got {odd[0]}.")
     ready = [trained(one, encoder=str(text_encoder or "")) if isinstance(one, Run) else one for one in models]
     clips = clips_of(data, split, text=text, data_dir=_path(data_dir), options=ready[0].config.data)
     return together(ready, clips, device=device, progress=progress).to_frame()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_data_dir, add_store, chosen, parse_runs, to_path
 from msabench.errors import DataError, UsageError
-from msabench.files import check_file, shown
+from msabench.files import check_file, kind, shown
 from msabench.shown import short
 
 if TYPE_CHECKING:
@@ -77,9 +77,13 @@ def predict(args: argparse.Namespace) -> int:
 
     if args.model_path is not None:
         registry.load_file(args.model_path)
+    if args.out is not None:
+        _check_place(args.out.expanduser())
     models = _models(words, args)
     options = models[0].config.data
     clips = clips_of(data, args.split, text=text, data_dir=args.data_dir, options=options)
+    for note in clips.dataset.notes:
+        print(f"msabench: data: {note}", file=sys.stderr)
     progress = not args.no_progress and sys.stderr.isatty()
     made = together(models, clips, device=args.device, progress=progress)
     if args.out is not None:
@@ -100,7 +104,8 @@ def _models(words: list[str], args: argparse.Namespace) -> list[Trained]:
     numbers = [word for word in words if word not in folders]
     if not numbers:
         return models
-    wanted = parse_runs(numbers, "predict 3-7 clips.pkl")
+    clips = "" if args.text or args.text_file else " clips.pkl"  # beside sentences there is no DATA
+    wanted = parse_runs(numbers, f"predict 3-7{clips or ' --text …'}")
     store = open_store(args.store, args.results, read=True)
     try:
         records = chosen(store, wanted)
@@ -128,6 +133,13 @@ def _lines(path: Path) -> list[str]:
     if not any(map(str.strip, lines)):
         raise DataError(f"{shown(path)}: there is no sentence in it. Expected: one a line.")
     return [line for line in lines if line.strip()]
+
+
+def _check_place(path: Path) -> None:
+    """Before the work is done. Raises DataError for a place that cannot be written."""
+    if (found := kind(path)) not in ("a file", "") or not os.access(path.parent, os.W_OK):
+        why = f"is {found}" if found not in ("a file", "") else f"{shown(path.parent)} cannot be written to"
+        raise DataError(f"--out {shown(path)}: {why}. Expected: the name of a file to be written.")
 
 
 def _write(path: Path, content: str) -> None:

@@ -232,7 +232,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
         for name, split in dataset.splits.items()
     }
     train = splits["train"]
-    absent = frozenset(m for m in MODALITIES if _is_zero(train[m]))
+    absent = frozenset(m for m in MODALITIES if is_zero(train[m]))
     if len(absent) == len(MODALITIES):
         raise DataError(
             f"{dataset.name}: {' and '.join(options.modalities)} is 0 in the whole train split ({dataset.source}): "
@@ -294,7 +294,7 @@ def absence(dataset: Dataset, width: int = 1) -> dict[str, Ragged]:
     }
 
 
-def _is_zero(sequences: Ragged) -> bool:
+def is_zero(sequences: Ragged) -> bool:
     """Whether all steps are 0; reads no further than the first that is not, for encoded text may be gigabytes."""
     values = sequences.values
     return not any(values[start : start + BLOCK].any() for start in range(0, len(values), BLOCK))

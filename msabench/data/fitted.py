@@ -6,6 +6,7 @@ It stands in best.pt, beside the weights, and in the config.json of a model that
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,7 @@ from msabench.errors import DataError
 from msabench.ragged import Ragged
 from msabench.text.sources import EncoderSource
 
+log = logging.getLogger("msabench")
 LARGEST = 10**7  # more clips, steps and features than any dataset has
 PARTS = {"mean", "std"}
 _FIELD = {"text": "text_features", "audio": "audio", "visual": "visual"}  # of a Split
@@ -175,6 +177,8 @@ def _features(
         return batching.absence(dataset, width)
     found = batching.features(dataset, _FIELD[modality])
     if modality in fitted.absent:
+        if not all(map(batching.is_zero, found.values())):
+            log.warning("%s does not read %s: it was 0 in all that it was trained on", reader, modality)
         return {name: _zeros(sequences, width) for name, sequences in found.items()}
     given = next(iter(found.values())).width
     if given == width:
@@ -200,9 +204,9 @@ def _lacks(dataset: Dataset, modality: str, fitted: Fitted, needed: Collection[s
 
     there = [m for m in MODALITIES if m in needed and m != modality]
     return DataError(
-        f"{dataset.name} has no {told(modality)} ({dataset.source}).\n"
-        f"  {reader} reads {', '.join(told(m) for m in MODALITIES if m in needed)}, in the order of the features that "
-        "it was trained on.\n"
+        f"{reader} reads {told(modality)}; there is none in {dataset.name} ({dataset.source}).\n"
+        f"  All that it reads: {', '.join(told(m) for m in MODALITIES if m in needed)}; features in the order of those "
+        "that it was trained on.\n"
         f"  Train one that does without:  run … --modalities {','.join(there) or 'text'}"
     )
 

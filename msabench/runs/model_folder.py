@@ -74,6 +74,8 @@ def _write(model: Trained, run: Run, source: EncoderSource | None, place: Path, 
 
     assert model.fitted is not None
     save_file({key: value.clone().contiguous() for key, value in model.weights.items()}, place / WEIGHTS)
+    (place / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
+    (place / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
     config = model.config.to_dict()
     config["data"]["text_encoder"] = model.fitted.encoder or "auto"  # no folder of this machine
     content = {
@@ -152,8 +154,10 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    with outside.opened(folder, WEIGHTS, LARGEST[".safetensors"]) as file:
+        content = file.read()
     try:
-        return load(outside.read(folder, WEIGHTS, LARGEST[".safetensors"]))
+        return load(content)
     except SafetensorError as error:
         raise ValueError(f"{WEIGHTS}: {error}") from None
 

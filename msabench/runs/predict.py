@@ -263,7 +263,7 @@ def _sentences(text: str | Iterable[str]) -> Dataset:
         raise DataError("there is no sentence to predict.")
     labels = np.full(len(found), np.nan, np.float32)
     split = Split(ids=[str(number) for number in range(1, len(found) + 1)], text=found, labels=labels)
-    return Dataset("text", {"text": split}, fingerprint="", source="sentences alone")
+    return Dataset("these sentences", {"text": split}, fingerprint="", source="text alone")
 
 
 def _read(data: object, data_dir: str | Path | None, options: DataConfig) -> Dataset:
