@@ -175,6 +175,8 @@ def predict(
     from msabench.runs.predict import Trained, clips_of, together, trained
 
     models = list(run) if isinstance(run, Iterable) else [run]
+    if not models:
+        raise UsageError("predict: there is no run to predict with.")
     if odd := [type(one).__name__ for one in models if not isinstance(one, Run | Trained)]:
         raise UsageError(f"predict: expected a run, as run(…), load_run(7) and load_model(…) give, got {odd[0]}.")
     ready = [trained(one, encoder=str(text_encoder or "")) if isinstance(one, Run) else one for one in models]

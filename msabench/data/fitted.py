@@ -19,7 +19,7 @@ from msabench.contract import MODALITIES, DataSpec
 from msabench.contract.collate import Scale
 from msabench.data import batching
 from msabench.data.batching import Prepared, PreparedSplit
-from msabench.data.schema import Dataset, Split
+from msabench.data.schema import Dataset
 from msabench.errors import DataError
 from msabench.ragged import Ragged
 from msabench.text.sources import EncoderSource
@@ -128,12 +128,14 @@ def present(
     """
     if empty := [name for name, split in dataset.splits.items() if not len(split)]:
         raise DataError(f"{dataset.name}: split {empty[0]!r} has no clips ({dataset.source}).")
-    if lacking := [m for m in MODALITIES if m in needed and not _has(dataset, m, source)]:
+    words = source is not None and _has_words(dataset)
+    given = {m: words if m == "text" and source is not None else _has(dataset, m) for m in MODALITIES}
+    if lacking := [m for m in MODALITIES if m in needed and not given[m]]:
         raise _lacks(dataset, lacking[0], fitted, needed, reader)
     sequences = {m: _features(dataset, m, options, fitted, needed, reader) for m in ("audio", "visual")}
     if source is None:
         sequences["text"] = _features(dataset, "text", options, fitted, needed, reader)
-    elif _has(dataset, "text", source):
+    elif words:
         sequences["text"] = batching.text(dataset, options, source, progress=progress, keep=keep)
     else:
         sequences["text"] = batching.absence(dataset, fitted.widths["text"])
@@ -157,15 +159,14 @@ def present(
     )
 
 
-def _has(dataset: Dataset, modality: str, source: EncoderSource | None) -> bool:
-    """Whether all splits have it; an encoder reads sentences, or the file's token ids."""
+def _has(dataset: Dataset, modality: str) -> bool:
+    """Whether all splits have its features."""
+    return all(getattr(split, _FIELD[modality]) is not None for split in dataset.splits.values())
 
-    def has(split: Split) -> bool:
-        if modality == "text" and source is not None:
-            return any(split.text) or split.token_ids is not None
-        return getattr(split, _FIELD[modality]) is not None
 
-    return all(map(has, dataset.splits.values()))
+def _has_words(dataset: Dataset) -> bool:
+    """Whether all splits have something that an encoder reads: sentences, or the file's token ids."""
+    return all(any(split.text) or split.token_ids is not None for split in dataset.splits.values())
 
 
 def _features(
@@ -173,7 +174,7 @@ def _features(
 ) -> dict[str, Ragged]:
     """A modality that comes as features, by split: of the width that the model was trained on."""
     width = fitted.widths[modality]
-    if modality not in options.modalities or not _has(dataset, modality, None):
+    if modality not in options.modalities or not _has(dataset, modality):
         return batching.absence(dataset, width)
     found = batching.features(dataset, _FIELD[modality])
     if modality in fitted.absent:
@@ -199,15 +200,16 @@ def _zeros(sequences: Ragged, width: int) -> Ragged:
 
 def _lacks(dataset: Dataset, modality: str, fitted: Fitted, needed: Collection[str], reader: str) -> DataError:
     def told(m: str) -> str:
-        words = m == "text" and fitted.encoder
-        return "text as sentences" if words else f"{m} ({fitted.widths[m]} features a step)"
+        return "text as sentences" if m == "text" and fitted.encoder else f"{m} ({fitted.widths[m]} features a step)"
 
-    there = [m for m in MODALITIES if m in needed and m != modality]
+    def there(m: str) -> bool:
+        return _has(dataset, m) or (m == "text" and _has_words(dataset))
+
     return DataError(
         f"{reader} reads {told(modality)}; there is none in {dataset.name} ({dataset.source}).\n"
         f"  All that it reads: {', '.join(told(m) for m in MODALITIES if m in needed)}; features in the order of those "
         "that it was trained on.\n"
-        f"  Train one that does without:  run … --modalities {','.join(there) or 'text'}"
+        f"  Train one that does without:  run … --modalities {','.join(filter(there, MODALITIES)) or 'text'}"
     )
 
 

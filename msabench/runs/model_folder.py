@@ -12,6 +12,7 @@ A folder from elsewhere is a guest: no pickle, no link, no size beyond what can 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -172,7 +173,7 @@ def _encoder(folder: Path) -> str:
         if name not in allowed and not name.endswith(".safetensors"):
             raise ValueError(f"{ENCODER}/{brief(name)} is no file of an encoder, or one that could hold code")
         with outside.opened(folder, f"{ENCODER}/{name}", LARGEST[Path(name).suffix]) as file:
-            if name in ("config.json", "tokenizer_config.json") and "auto_map" in formats.from_json(file.read()):
+            if name in ("config.json", "tokenizer_config.json") and "auto_map" in json.load(file):
                 raise ValueError(f"{ENCODER}/{name} names code of its own (auto_map), which is not run here")
     return str(place.resolve())
 

@@ -200,9 +200,6 @@ def together(models: Sequence[Trained], clips: Clips, *, device: str = "auto", p
 
     Raises UsageError for models of different datasets: their scores are not on one scale, or one of them is simulated.
     """
-    models = list({model.name: model for model in models}.values())
-    if not models:
-        raise UsageError("no run to predict with.")
     if len(found := {model.config.dataset for model in models}) > 1:
         first, *_, last = sorted(found)
         raise UsageError(
@@ -210,7 +207,7 @@ def together(models: Sequence[Trained], clips: Clips, *, device: str = "auto", p
             f"  Name one:  predict … dataset={first}"
         )
     target = resolve_device(device)
-    made = {model.name: model.on(clips, target, progress=progress) for model in models}
+    made = {name: model.on(clips, target, progress=progress) for name, model in _named(models).items()}
     parts = clips.chosen.splits
     fitted = models[0].fitted
     return Predictions(
@@ -221,6 +218,15 @@ def together(models: Sequence[Trained], clips: Clips, *, device: str = "auto", p
         columns={model: np.concatenate([*by_split.values()]) for model, by_split in made.items()},
         metrics=fitted.metrics if fitted else clips.dataset.protocol,
     )
+
+
+def _named(models: Sequence[Trained]) -> dict[str, Trained]:
+    """Each under its name; runs of two stores may have one number."""
+    found: dict[str, Trained] = {}
+    for model in models:
+        same = sum(name == model.name or name.startswith(f"{model.name} (") for name in found)
+        found[f"{model.name} ({same + 1})" if same else model.name] = model
+    return found
 
 
 # ---- what is to be predicted
