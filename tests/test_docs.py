@@ -1,4 +1,4 @@
-"""docs/{python,report,statistics,studies,tables}.md and the notebooks do what they say."""
+"""docs/{predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -59,6 +59,16 @@ def test_the_page_on_python_runs_block_by_block_in_one_session(
         exec(compile(block, f"docs/python.md, block {number}", "exec"), session)
     assert len(page) == 9
     assert "Did you mean 'lr_bert'?" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_page_on_predicting_runs_command_by_command(run_page: Page) -> None:
+    said = run_page("predict")
+    assert len(said) == 8
+    tables = [out for command, out in said.items() if " predict " in command]
+    assert all("prediction" in out for out in tables)
+    assert "spread" in tables[-2]
+    assert Path("scores.csv").read_text().count("\n") == 81
 
 
 def test_the_page_on_the_page_runs_command_by_command(run_page: Page, data_dir: Path, tmp_path: Path) -> None:
