@@ -11,7 +11,7 @@ import numpy as np
 
 from msabench.data.cache import Writer
 from msabench.data.fingerprint import fingerprint
-from msabench.data.readers.repair import Padded, Tally, extents_by_zeros, float32
+from msabench.data.readers.repair import HUGEST, Flaws, Padded, Tally, extents_by_zeros, float32, mended
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError
 from msabench.ragged import Ragged
@@ -42,7 +42,7 @@ def dataset(path: Path, splits: dict[str, Split], card: Card, tally: Tally) -> D
 def sequences(
     clips: Mapping[str, Sequence[np.ndarray]], where: str, split: str, tally: Tally, writer: Writer
 ) -> dict[str, Ragged]:
-    """Audio and visual that come clip by clip, each (T, d): values that are not finite set to 0, and counted.
+    """Audio and visual that come clip by clip, each (T, d): what is no data set to 0, and counted.
 
     A clip's own length is believed. Where all clips of a modality have one length and zeros at an end, they were padded
     and are cut as padded arrays are, both modalities alike where both have that length. Raises DataError, which begins
@@ -61,7 +61,7 @@ def sequences(
     found = {}
     for m, rows in clips.items():
         if m in padded:
-            note_repairs(m, padded[m], split, tally)
+            note_repairs(m, padded[m].flaws, split, tally)
             found[m] = cut_by_zeros(m, padded[m], together, split, tally, writer)
         else:
             found[m] = _joined(m, rows, split, tally, writer)
@@ -81,9 +81,10 @@ def cut_by_zeros(
     return padded.cut(starts, lengths, writer)
 
 
-def note_repairs(what: str, padded: Padded, split: str, tally: Tally) -> None:
-    tally.count(f"{what}: {{n}} NaN values set to 0", split, padded.nan)
-    tally.count(f"{what}: {{n}} infinite values set to 0", split, padded.infinite)
+def note_repairs(what: str, flaws: Flaws, split: str, tally: Tally) -> None:
+    tally.count(f"{what}: {{n}} NaN values set to 0", split, flaws.nan)
+    tally.count(f"{what}: {{n}} infinite values set to 0", split, flaws.infinite)
+    tally.count(f"{what}: {{n}} values beyond {HUGEST:g} (infinities after nan_to_num) set to 0", split, flaws.huge)
 
 
 def note_silence(m: str, sequences: Ragged, split: str, tally: Tally) -> None:
@@ -199,17 +200,13 @@ def _checked_lengths(rows: Sequence[np.ndarray], where: str) -> np.ndarray:
 def _joined(m: str, rows: Sequence[np.ndarray], split: str, tally: Tally, writer: Writer) -> Ragged:
     lengths = np.array([len(row) for row in rows], np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    nan = infinite = 0
+    flaws = Flaws()
     for row in rows:
-        if not (finite := np.isfinite(float32(row))).all():
-            missing = int(np.isnan(row).sum())
-            nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
-    tally.count(f"{m}: {{n}} NaN values set to 0", split, nan)
-    tally.count(f"{m}: {{n}} infinite values set to 0", split, infinite)
+        flaws = flaws.plus(Flaws.of(float32(row)))
+    note_repairs(m, flaws, split, tally)
 
     def parts() -> Iterator[np.ndarray]:
         for start in range(0, len(rows), _TOGETHER):
-            block = np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]])
-            yield np.nan_to_num(block, nan=0, posinf=0, neginf=0, copy=False) if nan or infinite else block
+            yield mended(np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]]))
 
     return Ragged(writer.keep(parts, (int(offsets[-1]), rows[0].shape[1]), np.float32), offsets)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LAYOUT = "MMSA"
 HOLDS = "train, valid, test, each a dict of arrays"
-VERSION = 2
+VERSION = 3
 TWINS = ("mosi-sim", "mosei-sim")
 TWIN = "msabench"  # a key beside the splits: this file holds a simulated twin and must never pass for the real set
 
@@ -187,7 +187,7 @@ class _Part:
         if "text" not in self.content:
             return None
         padded = Padded.look(self.array("text", 3, "(N, T, d)"))
-        assemble.note_repairs("text", padded, self.split, self.tally)
+        assemble.note_repairs("text", padded.flaws, self.split, self.tally)
         starts, lengths = extents_by_zeros(padded.filled)
         if tokens is not None:  # BERT's output at padded positions is not 0: the mask knows better
             starts, lengths = np.zeros_like(starts), np.minimum(tokens[1], padded.values.shape[1])
@@ -202,7 +202,7 @@ class _Part:
                 continue
             shape = "(N, T, d); one vector per clip is (N, 1, d)"
             padded[m] = Padded.look(self.array(key, 3, shape))
-            assemble.note_repairs(m, padded[m], self.split, self.tally)
+            assemble.note_repairs(m, padded[m].flaws, self.split, self.tally)
             if f"{key}_lengths" in self.content:
                 stated[m] = self.lengths(f"{key}_lengths")
         steps = {p.values.shape[1] for p in padded.values()}

@@ -90,6 +90,15 @@ def test_float64_beyond_float32_is_infinite(content, read):
     assert notes_but_size(read(content)) == ("audio: 1 infinite values set to 0 (train 1)",)
 
 
+def test_what_nan_to_num_made_of_infinity_is_no_data(content, read):
+    content["train"]["audio"][0, 2] = np.nan_to_num(np.float32(-np.inf))  # the last step of the clip
+    content["test"]["audio"][1, 5, 0] = -1e29
+    dataset = read(content)
+    assert notes_but_size(dataset) == ("audio: 5 values beyond 1e+30 (infinities after nan_to_num) set to 0 (train 5)",)
+    assert not dataset.splits["train"].audio[0][2].any()
+    assert dataset.splits["test"].audio[1][5, 0] == np.float32(-1e29)
+
+
 def test_lengths_beyond_the_stored_steps_are_cut(content, read):
     content["train"]["audio_lengths"][1] = T + 1
     dataset = read(content)
