@@ -60,7 +60,11 @@ def locate(card: find.Card, root: Path, alignment: str) -> Path | None:
 
 
 def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
-    """The dataset in one file or folder, by way of the cache. Raises DataError when it cannot be read."""
+    """The dataset in one file or folder, by way of the cache. Raises DataError when it cannot be read.
+
+    A file that is a part of a folder's dataset stands for the folder.
+    """
+    path = readers.whole(path)
     if files.kind(path) != "a folder" or not readers.claimant(path):
         files.check_file(path)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -210,3 +211,39 @@ def _joined(m: str, rows: Sequence[np.ndarray], split: str, tally: Tally, writer
             yield mended(np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]]))
 
     return Ragged(writer.keep(parts, (int(offsets[-1]), rows[0].shape[1]), np.float32), offsets)
+
+
+_CLIP = re.compile(r"(?P<video>.+?)(\$_\$(?P<a>.*)|\[(?P<b>\d+)\])|(?P<name>.+)_(?P<c>\d+)")
+
+
+def are_numbered(found: Sequence[str]) -> bool:
+    """Whether all ids name a video and a clip: "video$_$3", "video[3]" (CMU-MultimodalSDK) or "video_3" (MOSI)."""
+    return all(map(_CLIP.fullmatch, found))
+
+
+def clip_ids(found: Sequence[str], split: str, tally: Tally) -> list[str]:
+    """A split's ids as "video$_$clip", whichever way the file writes them; numbers stay as they are.
+
+    Where an id that names no clip occurs more than once it is the video alone, and clips are counted as they come, as
+    "video$_$#0": which of the video's clips each is the file does not say.
+
+    >>> clip_ids(["a_b[0]", "a_b[1]"], "train", Tally()), clip_ids(["x", "x", "y"], "train", Tally())
+    (['a_b$_$0', 'a_b$_$1'], ['x$_$#0', 'x$_$#1', 'y$_$#0'])
+    """
+    if are_numbered(found):
+        return [_renamed(name) for name in found]
+    if len(set(found)) == len(found):
+        return list(found)
+    tally.count("ids: {n} name the video alone; its clips are counted as they come", split, len(found))
+    seen: Counter[str] = Counter()
+    ids = []
+    for name in found:
+        ids.append(f"{name}$_$#{seen[name]}")
+        seen[name] += 1
+    return ids
+
+
+def _renamed(name: str) -> str:
+    parts = _CLIP.fullmatch(name)
+    assert parts is not None
+    return f"{parts['video'] or parts['name']}$_${parts['a'] or parts['b'] or parts['c'] or ''}"
