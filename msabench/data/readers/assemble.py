@@ -112,7 +112,7 @@ def labels(
         found, expected = f"shape {raw.shape} of {raw.dtype}", f"{len(ids)} numbers"
         raise DataError(f"{where}: {what} has the wrong shape or type.\n  Found: {found}.\n  Expected: {expected}.")
     found_labels = float32(raw.reshape(-1))
-    bad = np.flatnonzero(~np.isfinite(found_labels))
+    bad = np.flatnonzero(~(np.abs(found_labels) <= HUGEST))
     if len(bad):
         row = bad[0]
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""

@@ -46,7 +46,10 @@ def read(path: Path, card: Card, writer: Writer) -> Dataset:
     spelling = functools.cache(lambda: _spelling(path))
     for split, names in SPLIT_NAMES.items():
         if split not in files:
-            raise _incomplete(path, split, names)
+            raise DataError(
+                f"{path}: no file of split {split!r}.\n  Found: {', '.join(file.name for file in files.values())}.\n"
+                f"  Expected: {' or '.join(f'{name}.pkl' for name in names)} beside them."
+            )
     for split, file in files.items():
         clips = unpickle.read(file)
         splits[split] = samples.read(clips, str(file), split, spelling, card.label_range, tally, writer)
@@ -55,12 +58,15 @@ def read(path: Path, card: Card, writer: Writer) -> Dataset:
 
 
 def claims_content(content: Any) -> bool:
-    return bool(content) and samples.are_samples(content)
+    return isinstance(content, list | tuple) and any(map(samples.is_sample, content[:1]))
 
 
 def read_content(content: Any, path: Path, card: Card, writer: Writer) -> Dataset:
     """One split is no dataset. Raises DataError."""
-    raise _incomplete(path.parent, "train" if path.stem != "train" else "valid", ("dev", "test"))
+    raise DataError(
+        f"{path}: one split of a dataset.\n  Found: a list of {len(content):,} clips.\n"
+        "  Expected: train.pkl, dev.pkl, test.pkl in one folder; give the folder."
+    )
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -71,14 +77,6 @@ def _files(folder: Path) -> dict[str, Path]:
         for split, files in places.items()
         if (found := [file for file in files if kind(file) == "a file"])
     }
-
-
-def _incomplete(folder: Path, split: str, names: tuple[str, ...]) -> DataError:
-    found = ", ".join(file.name for file in _files(folder).values()) or "no file of a split under its usual name"
-    return DataError(
-        f"{folder}: no file for split {split!r}.\n  Found: {found}.\n"
-        f"  Expected: train.pkl, dev.pkl, test.pkl in one folder; missing: {' or '.join(f'{n}.pkl' for n in names)}."
-    )
 
 
 def _spelling(folder: Path) -> dict[int, str]:

@@ -91,9 +91,9 @@ class Part:
     def strings(self, key: str) -> list[str]:
         """N texts; None is an empty one, and a number is written out."""
         items = list(self.content[key])
-        odd = next((item for item in items if not isinstance(item, str | bytes | int | float | np.generic | None)), "")
-        if odd != "":
-            raise self.error(f"key {key!r} holds what is no text", f"a {type(odd).__name__}", "a string per clip")
+        odd = [type(item) for item in items if not isinstance(item, str | bytes | int | float | np.generic | None)]
+        if odd:
+            raise self.error(f"key {key!r} holds what is no text", f"a {odd[0].__name__}", "a string per clip")
         return ["" if item is None else decoded(item) for item in items]
 
     def numbered(self, n: int) -> list[str]:

@@ -22,6 +22,7 @@ from msabench.shown import brief
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 _FORMS = {3: "words, visual, acoustic", 4: "…, words as text", 6: "…, visual steps, acoustic steps"}
+_WORD = (str, bytes, int, np.integer)  # numpy's texts are Python's
 _PLACES = {"visual": 1, "audio": 2}  # in a clip's features
 
 Spelling = Callable[[], Mapping[int, str]]  # words by their numbers, asked for only where a file has numbers alone
@@ -32,20 +33,28 @@ def are_samples(content: Any) -> bool:
     return isinstance(content, list | tuple) and all(isinstance(sample, list | tuple) for sample in content[:1])
 
 
+def is_sample(sample: Any) -> bool:
+    features = sample[0] if isinstance(sample, list | tuple) and len(sample) == 3 else None
+    return isinstance(features, list | tuple) and len(features) in _FORMS
+
+
 def read(content: Any, where: str, split: str, spelling: Spelling, scale: float, tally: Tally, writer: Writer) -> Split:
     """A split from its list of clips; `scale`: the labels' range.
 
     Raises DataError, which begins with `where` and names the clip.
     """
     if not isinstance(content, list | tuple) or not content:
-        found = "0 clips" if content == [] else f"a {type(content).__name__}"
+        found = "0 clips" if isinstance(content, list | tuple) else f"a {type(content).__name__}"
         raise _error(where, "is no list of clips", found, "a list of at least one ((words, …), label, segment)")
     clips = [_checked(sample, f"{where}: clip {i}") for i, sample in enumerate(content)]
     ids = assemble.clip_ids([decoded(segment) for *_, segment in clips], split, tally)
     labels = _labels([label for _, label, _ in clips], where)
     features = [features for features, *_ in clips]
-    text = _text(features, ids, where, split, spelling, tally)
-    voices = _sequences(features, where, split, tally, writer)
+    words = [_words(parts[3 if len(parts) > 3 else 0], f"{where}: clip {i}") for i, parts in enumerate(features)]
+    text = _text(words, split, spelling, tally)
+    if len(features[0]) == 6 and any("$_$#" in id_ for id_ in ids):
+        tally.say("text: MMIM joined MOSEI's sentences to clips by row number; the file shows no ids of them")
+    voices = _sequences(features, words, where, split, tally, writer)
     return Split(
         ids=ids,
         text=text,
@@ -71,7 +80,7 @@ def _checked(sample: Any, where: str) -> tuple[Any, Any, Any]:
         raise _error(
             where, "has features of an unknown form", found, "; ".join(f"{n} ({f})" for n, f in _FORMS.items())
         )
-    if not isinstance(segment, str | bytes | int | np.str_ | np.bytes_ | np.integer):
+    if not isinstance(segment, _WORD):
         raise _error(where, "has no segment", f"a {type(segment).__name__}", "the clip's id, as video[3] or video_3")
     return features, label, segment
 
@@ -89,9 +98,18 @@ def _labels(found: list[Any], where: str) -> np.ndarray:
         return np.stack(rows).astype(np.float32)
 
 
-def _text(features: list[Any], ids: list[str], where: str, split: str, spelling: Spelling, tally: Tally) -> list[str]:
-    """The sentences; what of them can be checked in the file itself is counted."""
-    words = [_words(parts[3 if len(parts) > 3 else 0], f"{where}: clip {i}") for i, parts in enumerate(features)]
+def _words(found: Any, where: str) -> list[str | int]:
+    if isinstance(found, str | bytes):  # a whole sentence
+        return [*decoded(found).split()]
+    items = found.ravel().tolist() if isinstance(found, np.ndarray) else found
+    odd = [items] if not isinstance(items, list | tuple) else [word for word in items if not isinstance(word, _WORD)]
+    if odd:
+        raise _error(where, "has words that are none", f"a {type(odd[0]).__name__}", "a list of words, or of numbers")
+    return [int(word) if isinstance(word, int | np.integer) else decoded(word) for word in items]
+
+
+def _text(words: list[list[str | int]], split: str, spelling: Spelling, tally: Tally) -> list[str]:
+    """The sentences."""
     if any(isinstance(word, int) for row in words for word in row):
         known = spelling()
         unknown = sum(isinstance(word, int) and word not in known for row in words for word in row)
@@ -99,27 +117,12 @@ def _text(features: list[Any], ids: list[str], where: str, split: str, spelling:
         words = [[known.get(w, "") if isinstance(w, int) else w for w in row] for row in words]
     text = [" ".join(str(word) for word in row if word) for row in words]
     tally.count("text: {n} clips have an empty sentence", split, sum(not t.strip() for t in text))
-    if len(features[0]) == 6 and any("$_$#" in id_ for id_ in ids):
-        tally.say("text: MMIM joined MOSEI's sentences to clips by row number; the file shows no ids of them")
     return text
 
 
-def _words(found: Any, where: str) -> list[str | int]:
-    if isinstance(found, str | bytes):
-        return [decoded(found)]
-    items = found.ravel().tolist() if isinstance(found, np.ndarray) else found
-    odd = items if not isinstance(items, list | tuple) else next((w for w in items if not isinstance(w, _WORD)), None)
-    if odd is not None:
-        raise _error(
-            where, "has words that are none", f"a {type(odd).__name__}", "a list of words, or of their numbers"
-        )
-    return [int(word) if isinstance(word, int | np.integer) else decoded(word) for word in items]
-
-
-_WORD = (str, bytes, int, np.str_, np.bytes_, np.integer)
-
-
-def _sequences(features: list[Any], where: str, split: str, tally: Tally, writer: Writer) -> dict[str, Ragged]:
+def _sequences(
+    features: list[Any], words: list[list[str | int]], where: str, split: str, tally: Tally, writer: Writer
+) -> dict[str, Ragged]:
     clips = {m: _arrays([parts[place] for parts in features], f"{where}: {m}") for m, place in _PLACES.items()}
     found = assemble.sequences(clips, where, split, tally, writer)
     for m, place in _PLACES.items():
@@ -127,14 +130,10 @@ def _sequences(features: list[Any], where: str, split: str, tally: Tally, writer
             len(parts) == 6 and not (isinstance(parts[place + 3], int | np.integer) and parts[place + 3] == length)
             for parts, length in zip(features, found[m].lengths.tolist(), strict=True)
         )
-        tally.count(
-            f"{m}: {{n}} clips state another number of steps than they have, which is not believed", split, wrong
-        )
+        tally.count(f"{m}: {{n}} clips have not as many steps as they say, the steps are believed", split, wrong)
     if all(len(parts) < 6 for parts in features):  # aligned, a step a word
-        wrong = sum(
-            len({np.size(parts[0]), len(audio), len(visual)}) > 1 and not isinstance(parts[0], str | bytes)
-            for parts, audio, visual in zip(features, clips["audio"], clips["visual"], strict=True)
-        )
+        steps = zip(words, clips["audio"], clips["visual"], strict=True)
+        wrong = sum(not len(row) == len(audio) == len(visual) for row, audio, visual in steps)
         tally.count("{n} clips have not as many words as steps, audio and visual", split, wrong)
     return found
 
