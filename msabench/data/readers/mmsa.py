@@ -8,6 +8,7 @@ Copies in the wild lack one key or the other: what is there is read, what is mis
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,9 +88,13 @@ class _Part(parts.Part):
         return text
 
     def steps(self) -> int | None:
-        """T of the file's own text features: in an aligned file audio and visual have as many."""
-        text = self.content.get("text")
-        return text.shape[1] if isinstance(text, np.ndarray) and text.ndim == 3 else None
+        """T of the file's text features or tokens: in an aligned file audio and visual have as many."""
+        text, tokens = self.content.get("text"), self.content.get("text_bert")
+        if isinstance(text, np.ndarray) and text.ndim == 3:
+            return text.shape[1]
+        if isinstance(tokens, np.ndarray) and tokens.ndim == 3:
+            return math.prod(tokens.shape[1:]) // 3  # (N, 3, T), or the other way round
+        return None
 
     def tokens(self, writer: Writer) -> tuple[Ragged, np.ndarray] | None:
         """bert-base-uncased ids without padding, and their number per clip (N,); None where the file has none."""

@@ -111,7 +111,7 @@ class Part:
         """What stands under `keys` (by modality), each (N, T, d) padded, as true sequences.
 
         In an aligned file, where all have one T, all keep the same steps, so that they stay in step; `steps` is T of
-        a text that is none of them.
+        a text that is none of them. With a T of 1 there is one vector per clip, whatever the text has.
         """
         padded, stated = {}, {}
         for m, key in keys.items():
@@ -123,8 +123,8 @@ class Part:
             assemble.note_repairs(m, padded[m].flaws, self.split, self.tally)
             if f"{key}_lengths" in self.content:
                 stated[m] = self.lengths(f"{key}_lengths")
-        known = {p.values.shape[1] for p in padded.values()} | ({steps} if steps else set())
-        aligned = not stated and len(padded) > 1 and len(known) == 1
+        known = {p.values.shape[1] for p in padded.values()}
+        aligned = not stated and len(padded) > 1 and len(known) == 1 and known <= {steps or max(known), 1}
         together = np.logical_or.reduce([p.filled for p in padded.values()]) if aligned else None
         found = {}
         for m in list(padded):

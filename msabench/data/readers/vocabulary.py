@@ -112,6 +112,7 @@ def _leave_out(*_: object) -> None:
     """A tensor, whose numbers stand elsewhere in its file."""
 
 
+_FACTORIES = ("int", "long", "float", "str", "unicode", "list", "dict")  # long and unicode: int and str in Python 2
 ALLOWED: dict[tuple[str, str], object] = {
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): DType,
@@ -124,7 +125,7 @@ ALLOWED: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): _mapping,
     # MISA's word2id: its create_dataset.py is run or imported, as the notebooks of the SDK's tutorials are run
     **{(module, "return_unk"): Factory(f"{module}.return_unk") for module in ("__main__", "create_dataset")},
-    **{("builtins", name): Factory(f"builtins.{name}") for name in ("int", "float", "str", "list", "dict")},
+    **{("builtins", name): Factory(f"builtins.{name}") for name in _FACTORIES},
 }
 TENSORS = {
     ("torch._utils", "_rebuild_tensor"): _leave_out,  # before torch 0.4

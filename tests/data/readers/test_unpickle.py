@@ -111,7 +111,9 @@ def test_everything_else_is_refused_by_name_with_the_way_round(tmp_path, content
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize(
-    "content", [OrderedDict(a=1, b=[2]), defaultdict(list, a=1, b=[2]), defaultdict(None, a=1, b=[2])], ids=repr
+    "content",
+    [OrderedDict(a=1, b=[2]), *(defaultdict(factory, a=1, b=[2]) for factory in (list, int, str, None))],
+    ids=repr,
 )
 def test_the_standard_librarys_dicts_are_read_as_dicts(tmp_path, content, protocol):
     found = unpickle.read(stored(tmp_path, {"in": content}, protocol))["in"]
