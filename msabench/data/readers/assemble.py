@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from msabench.data.find import Card
 
 SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "dev", "val"), "test": ("test",)}  # what files call them
-_TOGETHER = 512  # clips joined at a time: a dataset's arrays are never all in memory twice
+_TOGETHER = 64  # clips joined at a time: a few megabytes beside the arrays
 
 
 def dataset(path: Path, splits: dict[str, Split], card: Card, tally: Tally) -> Dataset:
@@ -208,7 +208,7 @@ def _joined(m: str, rows: Sequence[np.ndarray], split: str, tally: Tally, writer
 
     def parts() -> Iterator[np.ndarray]:
         for start in range(0, len(rows), _TOGETHER):
-            yield mended(np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]]))
+            yield mended(np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]]))[0]
 
     return Ragged(writer.keep(parts, (int(offsets[-1]), rows[0].shape[1]), np.float32), offsets)
 

@@ -67,12 +67,13 @@ class Flaws(NamedTuple):
         return Flaws(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-def mended(block: np.ndarray) -> np.ndarray:
-    """float32 values with 0 for those that are no data.
+def mended(block: np.ndarray) -> tuple[np.ndarray, Flaws]:
+    """float32 values with 0 for those that are no data, and how many these were.
 
     -inf stands in MOSEI's COVAREP audio (MulT sets it to 0; +inf and NaN are no better).
     """
-    return np.where(np.abs(block) <= HUGEST, block, np.float32(0)) if any(Flaws.of(block)) else block
+    flaws = Flaws.of(block)
+    return (np.where(np.abs(block) <= HUGEST, block, np.float32(0)) if any(flaws) else block), flaws
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,8 @@ class Padded:
         """Reads `values` (N, T, d) once, block by block."""
         filled, flaws = np.zeros(values.shape[:2], bool), Flaws()
         for rows in _blocks(values):
-            block = float32(values[rows])
-            flaws = flaws.plus(Flaws.of(block))
-            filled[rows] = mended(block).any(2)
+            block, found = mended(float32(values[rows]))
+            flaws, filled[rows] = flaws.plus(found), block.any(2)
         return cls(values, filled, flaws)
 
     def cut(self, starts: np.ndarray, lengths: np.ndarray, writer: Writer) -> Ragged:
@@ -100,7 +100,7 @@ class Padded:
         def parts() -> Iterator[np.ndarray]:
             for rows in _blocks(self.values):
                 real = (steps >= starts[rows, None]) & (steps < (starts + lengths)[rows, None])  # (n, T)
-                yield mended(float32(self.values[rows][real]))  # (sum of lengths, d)
+                yield mended(float32(self.values[rows][real]))[0]  # (sum of lengths, d)
 
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         shape = (int(offsets[-1]), self.values.shape[2])
