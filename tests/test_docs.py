@@ -1,4 +1,4 @@
-"""docs/{predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
+"""docs/{data,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from msabench.__main__ import main
+from msabench.data.readers import readers
 
 
 def blocks(page: Path) -> list[str]:
@@ -75,6 +76,13 @@ def test_the_page_on_the_page_runs_command_by_command(run_page: Page, data_dir: 
     assert main(["run", "mean", "mosi", "--data-dir", str(data_dir), "--results", str(tmp_path / "results")]) == 0
     assert len(run_page("page")) == 2
     assert "bad film" in Path("reports/report.html").read_text("utf-8"), "the last command asks for sentences"
+
+
+def test_the_page_on_data_runs_and_names_every_layout(run_page: Page, checkout: Path) -> None:
+    (said,) = run_page("data").values()
+    assert "missing, repaired, unexpected" in said
+    page = (checkout / "docs" / "data.md").read_text("utf-8")
+    assert [reader.LAYOUT for reader in readers() if reader.LAYOUT not in page] == []
 
 
 def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Path) -> None:

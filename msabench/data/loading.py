@@ -67,7 +67,11 @@ def locate(card: Card, root: Path, alignment: str) -> Path | None:
 
 def load_file(path: Path, card: Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
     """The dataset in one file or folder, by way of the cache. Raises DataError when it cannot be read, and when it is
-    another published set."""
+    another published set.
+
+    A file that is a part of a folder's dataset stands for the folder.
+    """
+    path = readers.whole(path)
     dataset = _read(path, card, say)
     sizes = tuple(len(dataset.splits[split]) for split in SPLITS)
     for other in CARDS.values():
@@ -84,6 +88,7 @@ def load_clips(path: Path, say: Callable[[str], None] = _to_stderr) -> Dataset:
 
     Raises DataError when it cannot be read.
     """
+    path = readers.whole(path)
     card = Card("clips", "clips of one's own", path=path)
     read = getattr(_reader(path), "clips", None)  # a table's, whose clips need neither splits nor labels
     if read is None:

@@ -46,6 +46,10 @@ def claims(path: Path, head: bytes) -> bool:
     return path.suffix.lower() == ".csv" if not path.is_dir() else any((path / name).is_file() for name in _TABLES)
 
 
+def belongs(path: Path) -> bool:
+    return path.name in _TABLES
+
+
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
     table = _Table(path)
     if not card.own and not table.columns >= _FIELDS:
