@@ -82,7 +82,7 @@ class _Set:
     def __init__(self, folder: Folder, files: dict[str, Csd], tally: Tally) -> None:
         self.folder, self.files, self.tally = folder, files, tally
         self.words, self.labels = files["text"], files["labels"]
-        self.features = {m: files[m] for m in ("audio", "visual") if m in files}
+        self.features: dict[str, Csd] = {m: files[m] for m in ("audio", "visual") if m in files}
         for role, file in files.items():
             file.check()
             if file.text != (role == "text"):
@@ -196,7 +196,7 @@ class _Set:
         where = str(self.labels.path)
         labels = assemble.labels(scores, ids, card.label_range, where, "column 0", split, self.tally)
         found = {m: self._sequences(m, clips, split, writer) for m in self.features}
-        return Split(ids=ids, text=text, labels=labels, **found)
+        return Split(ids, text, labels, found.get("audio"), found.get("visual"))
 
     def _sequences(self, m: str, clips: list[_Clip], split: str, writer: Writer) -> Ragged:
         def parts() -> Iterator[np.ndarray]:

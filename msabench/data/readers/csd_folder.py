@@ -1,8 +1,8 @@
 """Which `.csd` files of a folder are used for what, and which videos stand in which split.
 
-Names tell, where the field's are kept: a sequence's own in its metadata, its root's, the file's, in this order (the
-root CMU_MOSI_ModifiedTimestampedWords stands in the file CMU_MOSI_TimestampedWords.csd). Where they leave a choice, or
-the user wants another, a file `csd.yaml` in the folder says it:
+Names tell, where the field's are kept: first the sequence's own, its root, then the file's (the root
+CMU_MOSI_ModifiedTimestampedWords stands in the file CMU_MOSI_TimestampedWords.csd). Where they leave a choice, or the
+user wants another, a file `csd.yaml` in the folder says it:
 
     text: CMU_MOSI_TimestampedWords.csd
     audio: CMU_MOSI_COVAREP.csd
@@ -104,7 +104,8 @@ def look(folder: Path, card: Card) -> Folder:
     paths = sequences(folder)
     guessed: dict[str, list[Path]] = {role: [] for role in ROLES}
     for path in paths if not all(getattr(chosen, role) for role in ROLES) else []:
-        guessed.get(_role(path), []).append(path)
+        if role := _role(path):
+            guessed[role].append(path)
     files = {}
     for role in ROLES:
         if name := getattr(chosen, role):

@@ -5,7 +5,9 @@
     /<root>/metadata/<key>        (1,) a string that holds JSON
 
 Source: CMU-MultiComp-Lab/CMU-MultimodalSDK 4f2eadc, computational_sequence/file_ops.py. As there, the first root is
-read, whatever its name; of the metadata only "root name" is (one key of the SDK's template lacks a comma: two in one).
+read, whatever its name. The metadata are not: their "root name" is the root's, they tell nothing that is needed (one key
+lacks a comma and is two), and where a file is damaged HDF5 2.0 may read strings of variable length for ever. Words of
+that kind are read all the same; the SDK writes those of a fixed length.
 
 HDF5 can name other files, unfold without end and ask for plug-ins. None of that is data: links that are not hard,
 datasets that are virtual or lie in another file, filters other than those that h5py brings, types other than numbers
@@ -15,7 +17,6 @@ and text, and arrays larger than their stored bytes can hold are refused.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,11 @@ class Csd:
                 root = self._child(self._file, self.root, self._h5.Group)
                 self._data = self._child(root, "data", self._h5.Group)
                 self.ids = list(self._data)
-                self.names = (self._root_name(root), self.root, path.stem)
+                self.names = (self.root, path.stem)
             if not self.ids:
                 raise self.error("has no entries in 'data'", "none", "an entry per video")
-            self.width, self.text = self._kind(self._features(self.ids[0]))
+            with self._clear(self.ids[0]):
+                self.width, self.text = self._kind(self._features(self.ids[0]))
         except BaseException:
             self._file.close()
             raise
@@ -196,25 +198,7 @@ class Csd:
         stored = dataset.id.get_storage_size()
         unfolded = dataset.size * size  # Python's numbers: nothing overflows
         chunk = int(np.prod(dataset.chunks or (0,), dtype=object)) * size
-        if unfolded > min(_LARGEST, stored * _UNFOLDS + _SMALL) or chunk > _LARGEST:
+        if unfolded and max(unfolded, chunk) > min(_LARGEST, stored * _UNFOLDS + _SMALL):
             found = f"{dataset.shape} of {size} bytes in {stored:,} bytes"
-            raise self.error(
-                f"{brief(dataset.name)}: is larger than it can be", found, "what its stored bytes can hold"
-            )
-
-    def _root_name(self, root: Any) -> str:
-        """The metadata's own name for the sequence, which need not be the root's; "" where it has none."""
-        if "metadata" not in root:
-            return ""
-        metadata = self._child(root, "metadata", self._h5.Group)
-        if "root name" not in metadata:
-            return ""
-        dataset = self._child(metadata, "root name", self._h5.Dataset)
-        self._check_stored(dataset)
-        if dataset.shape != (1,) or self._h5.check_string_dtype(dataset.dtype) is None:
-            return ""
-        value = dataset[0]
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        with contextlib.suppress(ValueError, RecursionError):  # the SDK takes it as it is, too, where it is no JSON
-            text = str(json.loads(text))
-        return text
+            expected = "what its stored bytes can hold"
+            raise self.error(f"{brief(dataset.name)}: is larger than it can be", found, expected)
