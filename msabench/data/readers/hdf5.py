@@ -5,9 +5,9 @@
     /<root>/metadata/<key>        (1,) a string that holds JSON
 
 Source: CMU-MultiComp-Lab/CMU-MultimodalSDK 4f2eadc, computational_sequence/file_ops.py. As there, the first root is
-read, whatever its name. The metadata are not: their "root name" is the root's, they tell nothing that is needed (one key
-lacks a comma and is two), and where a file is damaged HDF5 2.0 may read strings of variable length for ever. Words of
-that kind are read all the same; the SDK writes those of a fixed length.
+read, whatever its name. The metadata are not: their "root name" is the root's, nothing else in them is needed (one key
+lacks a comma and is two), and in a damaged file HDF5 2.0 may read strings of variable length for ever. Words of that
+kind are read all the same; those that numpy writes, and MISA reads, are bytes of one length.
 
 HDF5 can name other files, unfold without end and ask for plug-ins. None of that is data: links that are not hard,
 datasets that are virtual or lie in another file, filters other than those that h5py brings, types other than numbers
