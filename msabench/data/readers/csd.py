@@ -34,12 +34,13 @@ from msabench.ragged import Ragged
 from msabench.shown import brief
 
 if TYPE_CHECKING:
-    from msabench.data.find import Card
+    from msabench.data.cards import Card
 
 LAYOUT = "CSD"
 HOLDS = "a folder of CMU-MultimodalSDK's .csd files: words, audio, visual, labels"
 VERSION = 1
 PAUSE = "sp"
+EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # after the score, in the SDK's "All Labels"
 _LARGEST = 1 << 27  # numbers of one video's words: an hour of 10,000 words has 740,000 of COVAREP
 
 
@@ -50,6 +51,11 @@ def claims(path: Path, head: bytes) -> bool:
 def alignment(path: Path) -> str:
     """What read gives: "aligned" or "unaligned"."""
     return "aligned" if csd_folder.choice(path).align == "words" else "unaligned"
+
+
+def sources(path: Path) -> list[Path]:
+    """The files that decide what is read: a download has many more, of gigabytes."""
+    return csd_folder.sources(path) if path.is_dir() else [path]
 
 
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
@@ -72,7 +78,7 @@ class _Clip:
     entry: str  # the id under which its files have it: the video's
     id: str
     text: str
-    label: float
+    labels: np.ndarray  # (1,) the score, or (7,) with EMOTIONS
     steps: dict[str, np.ndarray]  # by modality: rows (T,) int32 of the entry's steps
 
 
@@ -94,9 +100,9 @@ class _Set:
     def read(self, card: Card, writer: Writer) -> Dataset:
         for m in {"audio", "visual"} - self.features.keys():
             self.tally.say(f"the folder has no {m}")
-        if self.labels.width > 1:
-            columns = self.labels.width
-            self.tally.say(f"labels: the first of {columns} columns is the sentiment, the others are not used")
+        if self.labels.width not in (1, 1 + len(EMOTIONS)):
+            found, expected = f"{self.labels.width} columns", f"a score, or a score and {', '.join(EMOTIONS)}"
+            raise self.labels.error("holds other labels", found, expected)
         splits = {}
         for split, entries in self._entries().items():
             clips = [clip for entry in entries for clip in self._clips(entry, split)]
@@ -141,8 +147,8 @@ class _Set:
         words, kept = self._words(entry)
         steps, absent = self._steps(entry, words)
         texts = self.words.words(entry)
-        scores = self.labels.features(entry)[:, 0]
-        for row, score in enumerate(scores[:1] if self.cut else scores):
+        labels = self.labels.features(entry)
+        for row, scores in enumerate(labels[:1] if self.cut else labels):
             rows = {m: found[row] for m, found in steps.items()}
             if not all(map(len, rows.values())):
                 self.tally.count("{n} clips have a modality without a step, left out", split, 1)
@@ -158,7 +164,7 @@ class _Set:
             clip = entry[len(_video(entry)) + 1 : -1] if self.cut else row
             text = " ".join(texts[kept[i]] for i in rows.pop("text"))
             steps_of_clip = {m: r.astype(np.int32) for m, r in rows.items()}
-            yield _Clip(entry, f"{_video(entry)}$_${clip}", text, score, steps_of_clip)
+            yield _Clip(entry, f"{_video(entry)}$_${clip}", text, scores, steps_of_clip)
 
     def _words(self, entry: str) -> tuple[np.ndarray, np.ndarray]:
         """Intervals (m, 2) of the words that are aligned to, and their rows (m,) in the file."""
@@ -192,11 +198,14 @@ class _Set:
     def _split(self, clips: list[_Clip], split: str, card: Card, writer: Writer) -> Split:
         ids, text = [clip.id for clip in clips], [clip.text for clip in clips]
         self.tally.count("text: {n} clips have an empty sentence", split, sum(not t for t in text))
-        scores = np.array([clip.label for clip in clips])
-        where = str(self.labels.path)
-        labels = assemble.labels(scores, ids, card.label_range, where, "column 0", split, self.tally)
+        where = f"{self.labels.path}: split {split!r}"
+        score, *emotions = (
+            assemble.labels(column, ids, card.label_range, where, f"column {i}", split, self.tally)
+            for i, column in enumerate(np.stack([clip.labels for clip in clips], 1))
+        )
+        extra = dict(zip(EMOTIONS, emotions, strict=False))
         found = {m: self._sequences(m, clips, split, writer) for m in self.features}
-        return Split(ids, text, labels, found.get("audio"), found.get("visual"))
+        return Split(ids, text, score, found.get("audio"), found.get("visual"), extra_labels=extra)
 
     def _sequences(self, m: str, clips: list[_Clip], split: str, writer: Writer) -> Ragged:
         def parts() -> Iterator[np.ndarray]:

@@ -32,7 +32,7 @@ from msabench.files import check_file, kind
 from msabench.shown import brief
 
 if TYPE_CHECKING:
-    from msabench.data.find import Card
+    from msabench.data.cards import Card
 
 CHOICE = "csd.yaml"
 ROLES = ("text", "audio", "visual", "labels")
@@ -101,6 +101,20 @@ def choice(folder: Path) -> Choice:
 def look(folder: Path, card: Card) -> Folder:
     """Raises DataError where text or labels are missing, where the choice is not ours, and where there are no folds."""
     chosen = choice(folder)
+    files = _files(folder, chosen)
+    unused = tuple(path.name for path in sequences(folder) if path not in files.values())
+    return Folder(folder, files, unused, chosen.align, _folds(_own_folds(folder, chosen), folder, card))
+
+
+def sources(folder: Path) -> list[Path]:
+    """All files that `look` and what follows read. Raises DataError as it does, but for the folds."""
+    chosen = choice(folder)
+    extra = [path for path in (folder / CHOICE, _own_folds(folder, chosen)) if path is not None and kind(path)]
+    return [*_files(folder, chosen).values(), *extra]
+
+
+def _files(folder: Path, chosen: Choice) -> dict[str, Path]:
+    """The file of each role."""
     paths = sequences(folder)
     guessed: dict[str, list[Path]] = {role: [] for role in ROLES}
     for path in paths if not all(getattr(chosen, role) for role in ROLES) else []:
@@ -121,8 +135,7 @@ def look(folder: Path, card: Card) -> Folder:
             found = ", ".join(brief(path.name) for path in paths) or "no .csd file"
             expected = f"the field's names, or in {CHOICE}:  {role}: FILE.csd"
             raise _error(folder, f"no file is known to hold {role}", found, expected)
-    unused = tuple(path.name for path in paths if path not in files.values())
-    return Folder(folder, files, unused, chosen.align, _folds(folder, chosen.folds, card))
+    return files
 
 
 def _role(path: Path) -> str:
@@ -144,22 +157,24 @@ def _named(folder: Path, key: str, name: str) -> Path:
     return folder / name
 
 
-def _folds(folder: Path, name: str | None, card: Card) -> dict[str, str]:
+def _own_folds(folder: Path, chosen: Choice) -> Path | None:
+    if chosen.folds is not None:
+        return _named(folder, "folds", chosen.folds)
+    return folder / "folds.json" if kind(folder / "folds.json") else None
+
+
+def _folds(path: Path | None, folder: Path, card: Card) -> dict[str, str]:
     """Video -> split: the user's, else the SDK's standard folds (msabench/data/folds.json, with their source)."""
-    if name is not None or kind(folder / "folds.json"):
-        path = _named(folder, "folds", name or "folds.json")
+    if path is not None:
         try:
-            content = json.loads(_text(path))
+            return _by_video(path, json.loads(_text(path)))
         except (ValueError, RecursionError) as error:
             raise _error(path, "is no JSON", brief(str(error), 200), "splits with their videos") from None
-    else:
-        path = folder
-        standard = json.loads(resources.files("msabench.data").joinpath("folds.json").read_text("utf-8"))
-        if card.name not in standard:
-            expected = 'a file folds.json in the folder: {"train": [video, …], "valid": […], "test": […]}'
-            raise _error(folder, f"no standard folds are known of {card.name}", "no folds.json", expected)
-        content = standard[card.name]
-    return _by_video(path, content)
+    standard = json.loads(resources.files("msabench.data").joinpath("folds.json").read_text("utf-8"))
+    if card.name not in ("mosi", "mosei"):
+        expected = 'a file folds.json in the folder: {"train": [video, …], "valid": […], "test": […]}'
+        raise _error(folder, f"no standard folds are known of {card.name}", "no folds.json", expected)
+    return _by_video(folder, standard[card.name])
 
 
 def _by_video(path: Path, content: Any) -> dict[str, str]:

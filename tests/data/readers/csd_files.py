@@ -51,21 +51,21 @@ def write_folds(folder: Path, **videos: list[str]) -> Path:
     return folder
 
 
-def write_csd(folder: Path, clips: Mapping[str, list[dict[str, Any]]]) -> Path:
-    """The clips of each split, {"id": "video$_$clip", "text", "label", "audio" (T, d), "visual" (T, d)}, unaligned.
+def write_csd(folder: Path, clips: Mapping[str, list[dict[str, Any]]], align: str = "words") -> Path:
+    """The clips of each split: {"id": "video$_$clip", "text", "labels" (1,) or (7,), "audio" (T, d), "visual" (T, d)}.
 
-    Clips of a video are numbered as they come. Each lasts a second, over which its words and its steps are spread.
+    They come back as they are where they have a step per word, others with align="none". Clips of a video are numbered
+    as they come; each lasts a second, over which its words and its steps are spread. Raises ValueError for clips that
+    no such file holds.
     """
     entries: dict[str, dict[str, list[tuple[Any, Any]]]] = {role: {} for role in FILES}
     for clip in (clip for split in clips.values() for clip in split):
         video = clip["id"].split("$_$")[0]
         start = len(entries["labels"].get(video, []))
-        content = {
-            "text": clip["text"].split(),
-            "labels": [[clip["label"]]],
-            **{m: clip[m] for m in ("audio", "visual")},
-        }
-        for role, features in content.items():
+        content = {"text": clip["text"].split(), "labels": [clip["labels"]]}
+        for role, features in {**content, "audio": clip["audio"], "visual": clip["visual"]}.items():
+            if np.asarray(features).dtype.kind == "O":
+                raise ValueError("HDF5 has no objects")
             times = np.linspace(start, start + 1, len(features) + 1)
             intervals = np.stack([times[:-1], times[1:]], 1)
             entries[role].setdefault(video, []).append((intervals, features))
@@ -77,6 +77,6 @@ def write_csd(folder: Path, clips: Mapping[str, list[dict[str, Any]]]) -> Path:
         for role, videos in entries.items()
     }
     joined["text"] = {video: (times, list(map(str, words))) for video, (times, words) in joined["text"].items()}
-    write_folder(folder, joined, align="none")
+    write_folder(folder, joined, **{} if align == "words" else {"align": align})
     videos = {split: sorted({clip["id"].split("$_$")[0] for clip in part}) for split, part in clips.items()}
     return write_folds(folder, **videos)

@@ -74,28 +74,32 @@ def test_clips_are_those_of_the_sdk_to_the_last_step(tmp_path, seed):
             np.testing.assert_allclose(getattr(split, m)[i], rows, rtol=1e-6, atol=1e-6)
 
 
-def test_align_none_keeps_frames_at_their_own_rate(tmp_path):
+@pytest.mark.parametrize(("align", "steps"), [("none", 7), ("words", 3)])
+def test_clips_come_back_word_by_word_or_with_align_none_at_their_own_rate(tmp_path, align, steps):
     rng = np.random.default_rng(0)
     clips = {
         split: [
             {
                 "id": f"{video}$_${i}",
                 "text": "a fine café",
-                "label": float(i - 1),
-                "audio": rng.normal(size=(7 + i, 5)).astype(np.float32),
-                "visual": rng.normal(size=(4, 3)).astype(np.float32),
+                "labels": np.arange(7) / 3 - i,
+                "audio": rng.normal(size=(steps, 5)).astype(np.float32),
+                "visual": rng.normal(size=(3, 3)).astype(np.float32),
             }
             for video in videos
             for i in range(3)
         ]
         for split, videos in VIDEOS.items()
     }
-    dataset = load(write_csd(tmp_path, clips))
+    dataset = load(write_csd(tmp_path, clips, align))
     for split, expected in clips.items():
         found = dataset.splits[split]
         assert found.ids == [clip["id"] for clip in expected]
         assert found.text == [clip["text"] for clip in expected]
-        assert found.labels.tolist() == [clip["label"] for clip in expected]
+        labels = np.array([clip["labels"] for clip in expected], np.float32)
+        assert np.array_equal(found.labels, labels[:, 0])
+        assert list(found.extra_labels) == ["happy", "sad", "anger", "surprise", "disgust", "fear"]
+        assert np.array_equal(np.stack([*found.extra_labels.values()], 1), labels[:, 1:])
         for i, clip in enumerate(expected):
             np.testing.assert_array_equal(found.audio[i], clip["audio"])
             np.testing.assert_array_equal(found.visual[i], clip["visual"])
@@ -103,8 +107,7 @@ def test_align_none_keeps_frames_at_their_own_rate(tmp_path):
 
 def test_what_is_done_is_told_with_counts(folder):
     notes = load(folder).notes
-    assert notes[:5] == (
-        "labels: the first of 7 columns is the sentiment, the others are not used",
+    assert notes[:4] == (
         "audio: 10 words have no features, zeros stand in (train 6, test 4)",
         "visual: 5 words have no features, zeros stand in (train 3, test 2)",
         "5 clips have a modality without a step, left out (train 2, valid 2, test 1)",
@@ -233,7 +236,7 @@ def test_the_standard_folds_are_whole():
     from msabench.data.readers import csd_folder
 
     for name, sizes in {"mosi": [52, 10, 31], "mosei": [2249, 300, 678]}.items():  # the SDK's lists
-        folds = csd_folder._folds(Path("nowhere"), None, find.card(name))
+        folds = csd_folder._folds(None, Path("nowhere"), find.card(name))
         assert [list(folds.values()).count(split) for split in VIDEOS] == sizes
 
 
