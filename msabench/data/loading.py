@@ -60,9 +60,19 @@ def load(
 
 
 def locate(card: Card, root: Path, alignment: str) -> Path | None:
-    """The dataset's file below `root`, or `root` itself, where it is a file or a folder that a reader knows."""
+    """The dataset's file below `root`, or `root` itself, where it is a file or a folder that a reader knows, or one of
+    the dataset's own folders below it.
+
+    Raises DataError for a folder of the other alignment.
+    """
     found = find.find(card, root, alignment)
-    return root if found is None and root.is_dir() and readers.claimant(root) else found
+    for folder in (root, *(root / name for name in card.folders)) if found is None else ():
+        if folder.is_dir() and (reader := readers.claimant(folder)):
+            stated = getattr(reader, "alignment", lambda _: alignment)(folder)
+            if alignment not in ("auto", stated):
+                raise DataError(f"{folder}: the folder is read as {stated} data.\n  Expected: {alignment} data.")
+            return folder
+    return found
 
 
 def load_file(path: Path, card: Card, say: Callable[[str], None] = _to_stderr) -> Dataset:

@@ -36,6 +36,9 @@ class Reader(Protocol):
     def claims(self, path: Path, head: bytes) -> bool:
         """Whether a file, by its name and first bytes, or a folder (head is b"") has this layout."""
 
+    def alignment(self, path: Path) -> str:
+        """Optional: "aligned" or "unaligned", where that is known before reading. Raises DataError."""
+
     def read(self, path: Path, card: Card, writer: Writer) -> Dataset:
         """The dataset with its notes, its large arrays in `writer`.
 
@@ -82,9 +85,9 @@ def claimant(path: Path) -> Reader | None:
         if not path.is_dir():
             with path.open("rb") as file:
                 head = file.read(HEAD)
+        return next((reader for reader in readers() if hasattr(reader, "claims") and reader.claims(path, head)), None)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    return next((reader for reader in readers() if hasattr(reader, "claims") and reader.claims(path, head)), None)
 
 
 def whole(path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msabench.data.cache import Writer
+from msabench.data.cache import Parts, Writer
 from msabench.data.fingerprint import fingerprint
 from msabench.data.readers.repair import HUGEST, Flaws, Padded, Tally, extents_by_zeros, float32, mended
 from msabench.data.schema import SPLITS, Dataset, Split
@@ -64,6 +64,32 @@ def sequences(
         else:
             found[m] = _joined(m, rows, split, tally, writer)
         note_silence(m, found[m], split, tally)
+    return found
+
+
+def streamed(m: str, parts: Parts, lengths: np.ndarray, width: int, split: str, tally: Tally, writer: Writer) -> Ragged:
+    """Sequences of known `lengths` (N,) whose steps `parts()` yields end to end, each part (n, width): never in memory.
+
+    Values that are not finite are set to 0, and counted as they pass.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    nan = infinite = 0
+
+    def mended() -> Iterator[np.ndarray]:
+        nonlocal nan, infinite
+        nan = infinite = 0  # called again where the cache cannot be written
+        for part in parts():
+            block = float32(part)
+            if not (finite := np.isfinite(block)).all():
+                missing = int(np.isnan(block).sum())
+                nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
+                block = np.nan_to_num(block, nan=0, posinf=0, neginf=0)
+            yield block
+
+    found = Ragged(writer.keep(mended, (int(offsets[-1]), width), np.float32), offsets)
+    tally.count(f"{m}: {{n}} NaN values set to 0", split, nan)
+    tally.count(f"{m}: {{n}} infinite values set to 0", split, infinite)
+    note_silence(m, found, split, tally)
     return found
 
 
