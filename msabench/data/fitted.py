@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from msabench.config import DataConfig
 from msabench.contract import MODALITIES, DataSpec
-from msabench.contract.collate import Scale
+from msabench.contract.collate import BLOCK, Scale
 from msabench.data import batching
 from msabench.data.batching import Prepared, PreparedSplit
 from msabench.data.schema import Dataset
@@ -25,7 +25,7 @@ from msabench.ragged import Ragged
 from msabench.text.sources import EncoderSource
 
 log = logging.getLogger("msabench")
-LARGEST = 10**7  # more clips, steps and features than any dataset has
+LARGEST = 10**6  # more clips, steps and features than any dataset has
 PARTS = {"mean", "std"}
 _FIELD = {"text": "text_features", "audio": "audio", "visual": "visual"}  # of a Split
 
@@ -68,7 +68,7 @@ class Fitted:
         from pydantic import ValidationError
 
         try:
-            found = _adapter().validate_python(stored, strict=False)
+            found = _adapter().validate_python(stored)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
@@ -140,7 +140,12 @@ def present(
     else:
         sequences["text"] = batching.absence(dataset, fitted.widths["text"])
     splits = {
-        name: PreparedSplit(split.ids, split.text, split.labels, **{m: sequences[m][name] for m in MODALITIES})
+        name: PreparedSplit(
+            split.ids,
+            split.text,
+            np.full(len(split), np.nan, np.float32),  # no model's code need ever be near them
+            **{m: sequences[m][name] for m in MODALITIES},
+        )
         for name, split in dataset.splits.items()
     }
     return Prepared(
@@ -183,6 +188,7 @@ def _features(
         return {name: _zeros(sequences, width) for name, sequences in found.items()}
     given = next(iter(found.values())).width
     if given == width:
+        _check_finite(dataset, modality, found)
         return found
     if modality not in needed:
         return batching.absence(dataset, width)
@@ -191,6 +197,18 @@ def _features(
         f"  Expected: the {width} features that it was trained on, in their order: names are stored nowhere, so that "
         "the width is all that can be checked."
     )
+
+
+def _check_finite(dataset: Dataset, modality: str, found: Mapping[str, Ragged]) -> None:
+    """Readers mend what is not; clips that are made in a session may hold anything."""
+    for name, sequences in found.items():
+        values = sequences.values
+        starts = range(0, len(values), BLOCK)
+        if bad := sum(int((~np.isfinite(values[start : start + BLOCK])).sum()) for start in starts):
+            raise DataError(
+                f"{dataset.name}: split {name!r}: {bad:,} values of {modality} are not finite ({dataset.source}).\n"
+                "  Expected: numbers; 0 where there is none."
+            )
 
 
 def _zeros(sequences: Ragged, width: int) -> Ragged:

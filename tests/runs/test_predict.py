@@ -179,6 +179,15 @@ def test_sentences_are_refused_by_a_run_that_reads_more(runs: dict[str, list[Run
     assert "--modalities text" in str(told.value)
 
 
+def test_features_that_are_no_numbers_are_refused(runs: dict[str, list[Run]], data: Dataset) -> None:
+    test = data.splits["test"]
+    assert test.audio is not None
+    values = np.array(test.audio.values)
+    values[3] = np.nan
+    with pytest.raises(DataError, match="5 values of audio are not finite"):
+        mb.predict(runs["signals"][0], replace(test, audio=replace(test.audio, values=values)))
+
+
 def test_clips_without_words_are_refused_by_a_run_that_reads_them(runs: dict[str, list[Run]], data: Dataset) -> None:
     silent = replace(data.splits["test"], text=[""] * 16)
     with pytest.raises(DataError, match="reads text as sentences; there is none in clips"):
