@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from msabench.data import known, load
+from msabench.data import find, load
 from msabench.errors import MsabenchError, UsageError
 from msabench.metrics import evaluate
 from msabench.store import is_mongo
@@ -242,13 +242,13 @@ def list_models() -> list[str]:
     return list(registry.entries())
 
 
-def list_datasets() -> list[str]:
-    """The names that `load` and `run` take; "-sim": simulated.
+def list_datasets(data_dir: str | Path | None = None) -> list[str]:
+    """The names that `load` and `run` take; "-sim": simulated. Last are your own, registered in `data_dir`.
 
     >>> list_datasets()
-    ['mosi', 'mosei', 'sims', 'mosi-sim', 'mosei-sim']
+    ['mosi', 'mosei', 'sims', 'simsv2', 'mosi-sim', 'mosei-sim']
     """
-    return [card.name for card in known()]
+    return find.names(data_dir)
 
 
 class _Nowhere:

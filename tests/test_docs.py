@@ -141,3 +141,18 @@ def test_notebooks_are_kept_without_their_outputs(checkout: Path) -> None:
     for path in (checkout / "examples").glob("*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
         assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+
+
+@pytest.mark.slow
+def test_the_page_on_own_data_runs_from_the_folder_to_the_table(
+    run_page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MSABENCH_DATA")
+    said = run_page("own_data")
+    (table,) = (text for command, text in said.items() if command.endswith("msabench report"))
+    for row in ("mean", "ridge_all", "LMF"):
+        assert re.search(rf"^{row}\b.*\d\.\d{{3}}", table, re.MULTILINE), row
+    assert "published" not in table
+    (told,) = (text for command, text in said.items() if "data info" in command)
+    assert "Reviews of one evening" in told
+    assert "= 60" in told

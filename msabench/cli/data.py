@@ -1,4 +1,4 @@
-"""`msabench data info|verify|simulate|list|convert`."""
+"""`msabench data info|verify|add|simulate|list|convert`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import argparse
 
 from msabench.cli.options import add_data_dir, to_path
 
+EXAMPLES = """\
+examples:
+  python -m msabench data add reviews ~/reviews     a folder with data.csv: id, split, text, label, audio, visual
+  python -m msabench data add reviews ~/reviews --card card.yaml --data-dir ~/data
+  python -m msabench run ridge_all,mcer reviews --data-dir ~/data
+"""
+
 
 def register(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("data", help="look at datasets, check files, write simulated twins")
     actions = command.add_subparsers(metavar="ACTION", required=True)
 
     info_ = actions.add_parser("info", help="sizes, labels, lengths, defects of a dataset")
-    info_.add_argument("name", metavar="NAME", help="mosi, mosei, sims, mosi-sim, mosei-sim")
+    info_.add_argument("name", metavar="NAME", help="see: msabench data list")
     add_data_dir(info_)
     info_.add_argument("--alignment", choices=("auto", "aligned", "unaligned"), default="auto")
     info_.set_defaults(handler=info)
@@ -24,6 +31,22 @@ def register(commands: argparse._SubParsersAction) -> None:
     add_data_dir(verify_)
     verify_.add_argument("--alignment", choices=("auto", "aligned", "unaligned"), default="auto")
     verify_.set_defaults(handler=verify)
+
+    add_ = actions.add_parser(
+        "add",
+        help="give data of your own a name",
+        description="Registers data of your own under a name: runs, tables and figures go by it. Nothing is copied.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_.add_argument("name", metavar="NAME", help="small letters, digits, '.', '_', '-'; no name of a field's set")
+    add_.add_argument(
+        "path", metavar="PATH", type=to_path, help="a folder with data.csv, or a file of any known layout"
+    )
+    add_.add_argument("--card", metavar="FILE", type=to_path, help="what is known of it, as YAML: see docs/own_data.md")
+    add_.add_argument("--replace", action="store_true", help="also where the name is taken by other data of yours")
+    add_data_dir(add_)
+    add_.set_defaults(handler=add)
 
     simulate_ = actions.add_parser("simulate", help="write a simulated twin as a pickle in MMSA's layout")
     simulate_.add_argument("name", metavar="NAME", help="mosi-sim or mosei-sim")
@@ -48,7 +71,37 @@ def info(args: argparse.Namespace) -> int:
     from msabench.data.inspect import describe
 
     dataset = load(args.name, args.data_dir, alignment=args.alignment)
-    print(describe(dataset, find.card(dataset.name)))
+    print(describe(dataset, find.card(dataset.name, args.data_dir)))
+    return 0
+
+
+def add(args: argparse.Namespace) -> int:
+    from msabench import files
+    from msabench.data import cards, find
+    from msabench.data.inspect import describe
+    from msabench.data.loading import load_file
+    from msabench.errors import DataError, UsageError
+
+    root, _ = find.place(args.data_dir)
+    path = files.expand(args.path)
+    if path.name in ("data.csv", "label.csv"):
+        path = path.parent
+    cards.check_name(args.name)
+    if args.name in cards.own(root) and not args.replace:
+        raise UsageError(f"{args.name} is registered already, in {root / args.name}. Another name, or --replace.")
+    card = cards.preview(args.name, path, args.card)
+    dataset = load_file(path, card)
+    outside = max(float(abs(split.labels).max()) for split in dataset.splits.values())
+    if outside > card.label_range + 1e-4:
+        raise DataError(
+            f"{path}: labels reach {outside:g}, beyond {card.label_range:g} on either side of 0.\n"
+            "  A score is negative, 0 or positive: take the middle of your scale away, and say in a card how far it "
+            "reaches:\n    label_range: 5\n  and give it with --card FILE."
+        )
+    place = cards.add(args.name, path, root, args.card)
+    where = f" --data-dir '{args.data_dir}'" if args.data_dir else ""
+    print(describe(dataset, card))
+    print(f"\n{place}: registered as {args.name}. Run on it:  python -m msabench run ridge_all {args.name}{where}")
     return 0
 
 
@@ -58,7 +111,7 @@ def verify(args: argparse.Namespace) -> int:
     from msabench.data.loading import load_file
     from msabench.errors import UsageError
 
-    card = find.card(args.name)
+    card = find.card(args.name, args.data_dir)
     if card.simulated:
         raise UsageError(f"{card.name} is made from a seed; there is no file to verify.")
     root, named = find.place(args.data_dir)
@@ -105,12 +158,18 @@ def list_(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from msabench.data import find
+    from msabench.errors import DataError
 
     root, _ = find.place(getattr(args, "data_dir", None))
     rows = []
-    for card in find.known():
-        path = None if card.simulated else find.find(card, root)
-        where = card.where if card.simulated else path or f"not in {root}; {card.where}"
+    for name in find.names(root):
+        try:
+            card = find.card(name, root)
+        except DataError as error:
+            rows.append((name, "damaged card", "", str(error)))
+            continue
+        path = card.path or (None if card.simulated else find.find(card, root))
+        where = card.where if card.simulated else str(path or f"not in {root}; {card.where}")
         rows.append((card.name, card.title, "/".join(map(str, card.sizes)), where))
     print(tabulate(rows, ("name", "what", "train/valid/test", "where")))
     return 0

@@ -27,6 +27,7 @@ from msabench.text.encoders import (
     GivenFeatures,
     TextEncoder,
     check_ids,
+    check_language,
     frozen_features,
     reads_bert_uncased_ids,
     resolve,
@@ -320,6 +321,7 @@ def _text(dataset: Dataset, options: DataConfig, progress: bool) -> tuple[dict[s
             )
         return _features(dataset, "text_features"), None
     source = resolve(options.text_encoder)
+    check_language(source, [s for split in dataset.splits.values() for s in split.text], dataset.name, dataset.language)
     text = {name: _token_ids(dataset, split, source, options.max_tokens) for name, split in dataset.splits.items()}
     if options.text_mode == "frozen":
         text = {name: frozen_features(source, ids, progress=progress) for name, ids in text.items()}

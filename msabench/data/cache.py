@@ -12,6 +12,7 @@ import hashlib
 import json
 import mmap
 import os
+import stat
 import struct
 import tempfile
 from collections.abc import Callable, Iterable
@@ -62,17 +63,23 @@ def cached(name: str, make: Callable[[Writer], Dataset], say: Say) -> Dataset:
         return dataset
 
 
-def file_sha256(path: Path) -> str:
-    """sha256 (hex) of a file, remembered by path, size and time of change: gigabytes are hashed once."""
-    state = path.stat()
+def source_sha256(path: Path, inside: Iterable[Path] | None = None) -> str:
+    """sha256 (hex) of a file, or of the names and contents of a folder's files (all; `inside`, where only these count).
+
+    Remembered by path, sizes and times of change: gigabytes are hashed once. Raises OSError.
+    """
+    lone = inside is None and not path.is_dir()
+    found = [path] if lone else sorted(path.rglob("*") if inside is None else inside)
+    kept = [(file, state) for file in found if stat.S_ISREG((state := file.stat()).st_mode)]
+    base = path if path.is_dir() else path.parent
     place = str(path.resolve())
-    seen = [place, state.st_size, state.st_mtime_ns]
+    seen = [place, [[str(file), state.st_size, state.st_mtime_ns] for file, state in kept]]
     memory = directory() / "sources" / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError):
         *known, digest = json.loads(memory.read_text())
         if known == seen:
             return digest
-    digest = hash_file(path)
+    digest = hash_file(path) if lone else _sha256([os.path.relpath(f, base), hash_file(f)] for f, _ in kept)
     with contextlib.suppress(OSError):  # not remembered: hashed again next time
         memory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as file:
@@ -81,12 +88,8 @@ def file_sha256(path: Path) -> str:
     return digest
 
 
-def source_sha256(path: Path) -> str:
-    """sha256 (hex) of a file, or of the names and contents of all files of a folder."""
-    if not path.is_dir():
-        return file_sha256(path)
-    inside = [(file.relative_to(path).as_posix(), file_sha256(file)) for file in path.rglob("*") if file.is_file()]
-    return hashlib.sha256(json.dumps(sorted(inside)).encode()).hexdigest()
+def _sha256(parts: Iterable[object]) -> str:
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:

@@ -4,94 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from msabench import files
-from msabench.data import names
+from msabench.data import cards, filenames
+from msabench.data.cards import CARDS, Card
 from msabench.errors import DataError, UsageError, closest
 from msabench.shown import brief
 
-MMSA = "https://github.com/thuiar/MMSA (README, section Datasets)"
+
+def names(data_dir: str | Path | None = None) -> list[str]:
+    """Of all datasets: the field's, the twins', and a user's own below the data folder. Raises DataError."""
+    return [*CARDS, *cards.own(place(data_dir)[0])]
 
 
-@dataclass(frozen=True)
-class Card:
-    """What is known of a dataset before any file is seen."""
-
-    name: str
-    title: str
-    sizes: tuple[int, ...]  # train, valid, test; () where none are known
-    sizes_source: str
-    folders: tuple[str, ...] = ()  # none: a simulated twin
-    files: dict[str, str] = field(default_factory=dict)  # by alignment, the preferred one first
-    sha256: dict[str, str] = field(default_factory=dict)  # of the field's files, by alignment (MMSA README)
-    label_range: float = 3.0
-    where: str = MMSA
-    protocol: str = "mosi"  # of msabench.metrics: how predictions are scored
-
-    @property
-    def simulated(self) -> bool:
-        return not self.folders
-
-
-_TABLE_II = "the MCER paper's Table II"
-_FIFTY = {"unaligned": "unaligned_50.pkl", "aligned": "aligned_50.pkl"}
-
-CARDS = {
-    card.name: card
-    for card in (
-        Card(
-            "mosi",
-            "CMU-MOSI",
-            (1284, 229, 686),
-            _TABLE_II,
-            ("MOSI", "CMU-MOSI", "CMU_MOSI"),
-            _FIFTY,
-            {
-                "unaligned": "78e0f8b5ef8ff71558e7307848fc1fa929ecb078203f565ab22b9daab2e02524",
-                "aligned": "d3994fd25681f9c7ad6e9c6596a6fe9b4beb85ff7d478ba978b124139002e5f9",
-            },
-        ),
-        Card(
-            "mosei",
-            "CMU-MOSEI",
-            (16326, 1871, 4659),
-            _TABLE_II,
-            ("MOSEI", "CMU-MOSEI", "CMU_MOSEI"),
-            _FIFTY,
-            {
-                "unaligned": "ad8b23d50557045e7d47959ce6c5b955d8d983f2979c7d9b7b9226f6dd6fec1f",
-                "aligned": "45eccfb748a87c80ecab9bfac29582e7b1466bf6605ff29d3b338a75120bf791",
-            },
-        ),
-        Card(
-            "sims",
-            "CH-SIMS",
-            (1368, 456, 457),
-            "MMSA",
-            ("SIMS", "CH-SIMS", "CH_SIMS"),
-            {"unaligned": "unaligned_39.pkl", "aligned": "aligned_39.pkl"},
-            {"unaligned": "c9e20c13ec0454d98bb9c1e520e490c75146bfa2dfeeea78d84de047dbdd442f"},
-            label_range=1.0,
-            protocol="sims",
-        ),
-        Card("mosi-sim", "simulated twin of CMU-MOSI", (1284, 229, 686), _TABLE_II, where="made from a seed"),
-        Card("mosei-sim", "simulated twin of CMU-MOSEI", (16326, 1871, 4659), _TABLE_II, where="made from a seed"),
+def card(name: str, data_dir: str | Path | None = None) -> Card:
+    """The card of one dataset. Raises UsageError with the closest name where there is none, DataError for one that is
+    damaged."""
+    if name in CARDS:
+        return CARDS[name]
+    if name in (found := names(data_dir)):
+        return cards.read(name, place(data_dir)[0])
+    raise UsageError(
+        f"unknown dataset {brief(name)!r}.{closest(name, found)}  (python -m msabench data list; data of your own: "
+        "python -m msabench data add NAME PATH)"
     )
-}
-
-
-def known() -> list[Card]:
-    """The cards of all datasets."""
-    return list(CARDS.values())
-
-
-def card(name: str) -> Card:
-    """The card of one dataset. Raises UsageError with the closest name when there is none."""
-    if name not in CARDS:
-        raise UsageError(f"unknown dataset {brief(name)!r}.{closest(name, CARDS)}  (python -m msabench data list)")
-    return CARDS[name]
 
 
 def place(data_dir: str | Path | None = None) -> tuple[Path, str]:
@@ -146,7 +83,7 @@ def tried(card: Card, root: Path, alignment: str = "auto") -> Iterator[str]:
         yield from (f"{card.name}_{file}", f"{card.name}-{file}")
         if not foreign:
             yield from (f"Processed/{file}", file)
-    yield from names.others(card.name, card.folders, kinds)
+    yield from filenames.others(card.name, card.folders, kinds)
 
 
 def alignment_of(card: Card, path: Path) -> str:

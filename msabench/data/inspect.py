@@ -9,7 +9,7 @@ import numpy as np
 from tabulate import tabulate
 
 from msabench.data import leaks
-from msabench.data.find import Card
+from msabench.data.cards import Card
 from msabench.data.schema import SPLITS, Dataset
 from msabench.shown import printable
 
@@ -20,7 +20,7 @@ _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 def describe(dataset: Dataset, card: Card) -> str:
     """Several lines for people; `card` holds the numbers that are expected."""
-    parts = [_head(dataset), _sizes(dataset, card), _labels(dataset), _lengths(dataset), _notes(dataset)]
+    parts = [_head(dataset, card), _sizes(dataset, card), _labels(dataset), _lengths(dataset), _notes(dataset)]
     if dataset.truth:
         parts.append(_truth(dataset))
     return "\n\n".join(parts)
@@ -46,27 +46,32 @@ def sparkline(counts: np.ndarray) -> str:
     return "".join(_HEIGHTS[int(np.ceil(count / top * 8))] for count in counts)
 
 
-def _head(dataset: Dataset) -> str:
+def _head(dataset: Dataset, card: Card) -> str:
     rows = [("dataset", dataset.name), ("source", dataset.source), ("fingerprint", dataset.fingerprint)]
+    told = {"title": card.title, "from": card.where, "licence": card.licence, "citation": card.citation}
+    if card.own:
+        rows += [(what, printable(words, keep="")) for what, words in told.items() if words]
+        rows += [("labels", f"{-card.label_range:g} to {card.label_range:g}, scored as {card.protocol}")]
+        rows += [("language", card.language)]
     return tabulate(rows, tablefmt="plain")
 
 
 def _sizes(dataset: Dataset, card: Card) -> str:
     videos = {name: leaks.videos(split) or set(split.ids) for name, split in dataset.splits.items()}
     rows = []
-    for name, expected in zip(SPLITS, card.sizes, strict=True):
+    for name, expected in zip(SPLITS, card.sizes or [None] * len(SPLITS), strict=True):
         split = dataset.splits[name]
-        matches = "=" if len(split) == expected else "≠"
+        matches = "" if expected is None else f"= {expected}" if len(split) == expected else f"≠ {expected}"
         row = (
             name,
             len(split),
-            f"{matches} {expected}",
+            matches,
             len(videos[name]),
             np.mean(split.labels),
             np.std(split.labels),
         )
         rows.append((*row, f"{np.mean(split.labels == 0):.1%}"))
-    headers = ("split", "clips", card.sizes_source, "videos", "label mean", "std", "zeros")
+    headers = ("split", "clips", card.sizes_source if card.sizes else "", "videos", "label mean", "std", "zeros")
     overlap = [f"{a} and {b} share {n}" for a, b in combinations(SPLITS, 2) if (n := len(videos[a] & videos[b]))]
     shared = "; ".join(overlap) if overlap else "no video stands in two splits"
     table = tabulate(rows, headers, floatfmt=".3f", colalign=("left", "right", "left"))

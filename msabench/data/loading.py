@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msabench import files
 from msabench.data import cache, find, readers
+from msabench.data.cards import CARDS
 from msabench.data.fingerprint import fingerprint
 from msabench.data.schema import SPLITS, Dataset
 from msabench.errors import DataError, UsageError
@@ -36,15 +37,19 @@ def load(
     """
     if alignment not in ("auto", "aligned", "unaligned"):
         raise UsageError(f"unknown alignment {alignment!r}. Expected: auto, aligned or unaligned.")
-    card = find.card(name)
+    card = find.card(name, data_dir)
     if card.simulated:
         return _simulated(card, alignment, say)
+    if card.path is not None:
+        if alignment != "auto":
+            raise DataError(f"{name} is one file or folder of your own.\n  Expected: --alignment auto.")
+        return load_file(card.path, card, say)
     root, named = find.place(data_dir)
     path = locate(card, root, alignment)
     if path is not None:
         return load_file(path, card, say)
     twin = f"{name}-sim"
-    if named or not allow_sim or twin not in find.CARDS:
+    if named or not allow_sim or twin not in CARDS:
         raise find.missing(card, root, named, alignment)
     say(
         f"{name} NOT FOUND (no place named, nothing in ./{root}): running on {twin} instead, simulated data; every "
@@ -65,18 +70,22 @@ def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stde
     A file that is a part of a folder's dataset stands for the folder.
     """
     path = readers.whole(path)
-    if files.kind(path) != "a folder" or not readers.claimant(path):
+    reader = readers.claimant(path) if files.kind(path) == "a folder" else None
+    if reader is None:
         files.check_file(path)
+        reader = readers.claimant(path)
     try:
-        source = cache.source_sha256(path)
+        listed = getattr(reader, "sources", None)  # a reader's that reads only some files of a folder
+        source = cache.source_sha256(path, listed and listed(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    key = cache.key(card.name, source, readers.version())
+    key = cache.key(card.name, card.label_range, card.sizes, card.own, source, readers.version())
     cached = cache.cached(key, lambda writer: readers.read(path, card, writer), say)
-    dataset = replace(cached, source=str(path), protocol=card.protocol)  # the card's, as it is today: not cached
+    # The card's words as they are today: not cached.
+    dataset = replace(cached, source=str(path), protocol=card.protocol, language=card.language)
     sizes = tuple(len(dataset.splits[split]) for split in SPLITS)
-    for other in find.known():
-        if sizes == other.sizes != card.sizes and not other.simulated:
+    for other in CARDS.values():
+        if sizes == other.sizes != card.sizes and not (other.simulated or card.own):
             raise DataError(
                 f"{path}: this is {other.name}, not {card.name}: it has {'/'.join(map(str, sizes))} clips in "
                 f"train/valid/test, {card.name} has {'/'.join(map(str, card.sizes))}."

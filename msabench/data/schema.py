@@ -52,6 +52,7 @@ class Dataset:
     label_range: float = 3.0
     truth: dict[str, float] = field(default_factory=dict)  # simulated twins: the planted best MAE, Corr, ...
     protocol: str = "mosi"  # of msabench.metrics; `load` has it from the dataset's card
+    language: str = "en"  # of the sentences, ISO 639-1; from the card too
 
     def __repr__(self) -> str:
         return f"<{self.name}, {', '.join(f'{name}: {split!r}' for name, split in self.splits.items())}>"

@@ -33,11 +33,11 @@ def build(
     preset: str | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
 ) -> RunConfig:
-    """preset: its name; None: "paper" where the model has one, else "default".
+    """preset: its name; None: "paper" where the model has one with values for the dataset, else "default".
 
     Raises UsageError for an unknown model, preset or key (with the closest one) and for a value of the wrong type.
     """
     entry = registry.get(model)
-    preset = published.usual_preset(entry.name) if preset is None else preset
+    preset = published.usual_preset(entry.name, dataset) if preset is None else preset
     values = published.preset(entry.name, preset, dataset)
     return configure.build(entry, dataset, seed=seed, preset=preset, values=values, overrides=overrides)

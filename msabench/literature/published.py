@@ -116,9 +116,11 @@ def preset(model: str, name: str, dataset: str) -> dict[str, Any]:
 
 
 @functools.cache  # asked for each run of a table
-def usual_preset(model: str) -> str:
-    """The preset that a run takes unless it names one: "paper" where there is one, else "default"."""
-    return "paper" if "paper" in load(model).presets else "default"
+def usual_preset(model: str, dataset: str = "") -> str:
+    """The preset that a run takes unless it names one: "paper" where there is one (that has values for the dataset, if
+    one is named), else "default"."""
+    paper = load(model).presets.get("paper")
+    return "paper" if paper and (not dataset or dataset.removesuffix("-sim") in paper.values) else "default"
 
 
 def results(dataset: str) -> list[PublishedResult]:

@@ -171,7 +171,7 @@ def _dataset(original: RunRecord, alignment: str, data_dir: Path | None) -> Data
     if not source.startswith("simulated"):
         name = name.removesuffix("-sim")  # a twin's file has the place of the real one's
         if data_dir is None and source and Path(source).exists():
-            return loading.load_file(Path(source), find.card(name), log.warning)
+            return loading.load_file(Path(source), find.card(name, data_dir), log.warning)
     return load(name, data_dir, alignment=alignment, allow_sim=False, say=log.warning)
 
 

@@ -135,7 +135,7 @@ def ready(
     something.
     """
     if isinstance(dataset, str):
-        card(dataset)  # before all else: a misspelt name is said as such
+        card(dataset, data_dir)  # before all else: a misspelt name is said as such
     if model_path is not None:
         registry.load_file(model_path)
     registry.check_unchanged(provenance.model_files(model))

@@ -114,8 +114,8 @@ class Study(BaseModel):
                     yield ("models", i), f"unknown model {name!r}.{closest(name, registry.entries())}"
                     return
         for i, name in enumerate(self.datasets):
-            if name not in find.CARDS:
-                yield ("datasets", i), f"unknown dataset {name!r}.{closest(name, find.CARDS)}"
+            if name not in (datasets := find.names(self.data_dir)):
+                yield ("datasets", i), f"unknown dataset {name!r}.{closest(name, datasets)}"
         for i, name in enumerate(self.presets):
             known = {"default"}.union(*(published.load(model).presets for model in self.names))
             if name not in known:

@@ -148,11 +148,11 @@ def test_a_file_is_hashed_once_and_again_after_a_change(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"one")
     os.utime(path, (1, 1))
-    first = cache.file_sha256(path)
+    first = cache.source_sha256(path)
     monkeypatch.setattr(cache, "hash_file", lambda path: "again")
-    assert cache.file_sha256(path) == first
+    assert cache.source_sha256(path) == first
     os.utime(path, (2, 2))
-    assert cache.file_sha256(path) == "again"
+    assert cache.source_sha256(path) == "again"
 
 
 def test_the_place_is_msabench_cache_then_xdg_then_home(monkeypatch):

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msabench.data import find, load
+from msabench.data import load
+from msabench.data.cards import CARDS
 from msabench.data.schema import SPLITS
 from msabench.errors import DataError, UsageError
 from msabench.metrics import PROTOCOLS
@@ -125,8 +126,8 @@ def test_a_dataset_is_scored_as_its_card_says_also_from_the_cache(tmp_path, name
 
 
 def test_every_card_is_complete():
-    for card in find.known():
+    for card in CARDS.values():
         assert card.protocol in PROTOCOLS
-        assert len(card.sizes) == 3
+        assert len(card.sizes) in (0, 3)
         assert all(len(digest) == 64 for digest in card.sha256.values())
         assert set(card.sha256) <= set(card.files)

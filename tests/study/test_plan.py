@@ -89,7 +89,7 @@ def test_a_cell_that_cannot_run_says_why_before_it_is_tried(data_dir: Path, tiny
     faults = {(c.model, c.dataset, c.variant): c.fault for c in cells}
     assert "changes what a text encoder's first layer reads" in faults["mag_bert", "mosi", ""]
     assert "tfn has no setting 'without'" in faults["tfn", "mosi", "no mi"]
-    assert "has no values for 'sims'" in faults["mcer", "sims", ""]
+    assert "sims: not found in" in faults["mcer", "sims", ""]
     assert faults["mcer", "mosi", ""] == faults["mcer", "mosi", "no mi"] == faults["tfn", "mosi", ""] == ""
 
 

@@ -335,3 +335,31 @@ def test_token_ids_beyond_the_encoders_table_are_named_with_split_clip_and_table
     )
     with pytest.raises(DataError, match=r"(?s)split 'test': token id 999 in row 1 \(b\).*Expected: 0 to 12"):
         encoders.check_ids(tiny, ids, "mosi: split 'test'", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("sentences", "language", "said"),
+    [
+        (
+            ["今天天气很好，我非常喜欢这部电影。"],
+            "en",
+            r"sims: \d\d % of the tokens|sims: \d\d% of the tokens of its sentences",
+        ),
+        (["das ist ein guter film"], "de", "its sentences are in 'de', by its card, and minilm was trained on English"),
+        ([""], "zh", r"encoder fetch bert-base-chinese\n.*--modalities audio,visual"),
+    ],
+)
+def test_sentences_that_an_encoder_cannot_read_are_refused_with_the_way_round(minilm, sentences, language, said):
+    with pytest.raises(UsageError, match=said):
+        encoders.check_language(minilm, sentences, "sims", language)
+
+
+def test_english_with_a_picture_here_and_there_is_read(minilm):
+    encoders.check_language(
+        minilm, ["i loved every minute of this film 😀", "and so did all of us, my mother too", ""], "mosi", "en"
+    )
+    encoders.check_language(minilm, [], "mosi", "en")
+
+
+def test_an_encoder_of_other_words_reads_another_language(tiny):
+    encoders.check_language(tiny, [], "sims", "zh")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msabench.data.find import CARDS
+from msabench.data.cards import CARDS
 from msabench.report import make as making
 from msabench.report.columns import Column
 from msabench.report.table import Cell, Report, Row, Table

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from msabench.data.find import CARDS
+from msabench.data.cards import CARDS
 from msabench.literature.published import PublishedResult, load, results, usual_preset
 from msabench.report import make as making
 from msabench.report.columns import Column, metric
