@@ -51,6 +51,7 @@ class Layout:
     reader: str  # LAYOUT of the reader
     write: Callable[[Path, Splits], None]  # a file, or a folder, under exactly this name
     loses: frozenset[str] = frozenset()  # fields of Split; "ids": they come back under other names
+    pickled: bool = True  # all its files are pickles: any part of their content can be spoilt
 
 
 def ragged(sequences: list[np.ndarray]) -> Ragged:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from msabench import files
-from msabench.data import aliases, cards
+from msabench.data import cards, filenames
 from msabench.data.cards import CARDS, Card
 from msabench.errors import DataError, UsageError, closest
 from msabench.shown import brief
@@ -83,7 +83,7 @@ def tried(card: Card, root: Path, alignment: str = "auto") -> Iterator[str]:
         yield from (f"{card.name}_{file}", f"{card.name}-{file}")
         if not foreign:
             yield from (f"Processed/{file}", file)
-    yield from aliases.others(card.name, card.folders, kinds)
+    yield from filenames.others(card.name, card.folders, kinds)
 
 
 def alignment_of(card: Card, path: Path) -> str:

@@ -57,6 +57,12 @@ def read(path: Path, card: Card, writer: Writer) -> Dataset:
     return assemble.dataset(path, splits, card, tally)
 
 
+def sources(path: Path) -> list[Path]:
+    """The files that decide what is read: the SDK's own may lie beside them, and are large."""
+    mappings = (path / name for name in _MAPPINGS)
+    return [*_files(path).values(), *(file for file in mappings if kind(file) == "a file")]
+
+
 def claims_content(content: Any) -> bool:
     return isinstance(content, list | tuple) and any(map(samples.is_sample, content[:1]))
 

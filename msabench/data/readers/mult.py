@@ -81,9 +81,7 @@ class _Part(parts.Part):
         if not isinstance(self.content["id"][0], list | tuple | np.ndarray):
             return clip_ids(self.strings("id"), self.split, self.tally)
         rows = [list(row) if isinstance(row, list | tuple | np.ndarray) else [] for row in self.content["id"]]
-        if not all(
-            row and all(isinstance(part, str | bytes | int | float | np.generic) for part in row) for row in rows
-        ):
+        if not all(rows) or not all(isinstance(part, _NAMES) for row in rows for part in row):
             found = brief(list(self.content["id"][:3]))
             raise self.error("key 'id' has the wrong shape or type", found, "(N, 3): video, start, end")
         names = [decoded(row[0]) for row in rows]

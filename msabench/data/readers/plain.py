@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LAYOUT = "folder"
 HOLDS = "data.csv with id, split, text, label, and features beside it; or label.csv"
-VERSION = 1
+VERSION = 2
 
 _TABLES = ("data.csv", "label.csv")
 _MODALITIES = ("audio", "visual")

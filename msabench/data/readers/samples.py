@@ -77,9 +77,8 @@ def _checked(sample: Any, where: str) -> tuple[Any, Any, Any]:
     features, label, segment = sample
     if not isinstance(features, list | tuple) or len(features) not in _FORMS:
         found = f"{len(features)} parts" if isinstance(features, list | tuple) else f"a {type(features).__name__}"
-        raise _error(
-            where, "has features of an unknown form", found, "; ".join(f"{n} ({f})" for n, f in _FORMS.items())
-        )
+        known = "; ".join(f"{n} parts ({form})" for n, form in _FORMS.items())
+        raise _error(where, "has features of an unknown form", found, known)
     if not isinstance(segment, _WORD):
         raise _error(where, "has no segment", f"a {type(segment).__name__}", "the clip's id, as video[3] or video_3")
     return features, label, segment

@@ -12,6 +12,7 @@ import torch
 from layouts import EMOTIONS, clips, misa, mmim, tutorials
 
 from msabench.data import find, loading
+from msabench.data.readers import misa as misa_reader
 from msabench.errors import DataError
 
 Files = dict[str, Any]
@@ -176,6 +177,15 @@ def test_a_changed_file_of_the_folder_is_read_anew(folder):
     changed["dev.pkl"][0] = (features, label + 0.5, segment)
     second = loading.load("mosi", folder(changed) / "train.pkl")
     assert second.splits["valid"].labels[0] == first.splits["valid"].labels[0] + 0.5
+
+
+def test_what_else_lies_in_the_folder_does_not_count(folder):
+    """The SDK's scripts keep gigabytes of .csd files beside them."""
+    place = folder(tutorials(clips()))
+    (place / "CMU_MOSI_COVAREP.csd").write_text("")
+    assert sorted(file.name for file in misa_reader.sources(place)) == [
+        *("dev.pkl", "test.pkl", "train.pkl", "word2id.pickle")
+    ]
 
 
 def test_one_file_alone_is_told_to_be_a_split(tmp_path):
