@@ -1,4 +1,4 @@
-"""What one split knows of another: clips under two ids, ids that differ in spelling alone, videos in two splits."""
+"""What one split knows of another: clips under two ids, ids that differ in spelling alone, sentences, videos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from itertools import combinations
 
 from msabench.data.schema import SPLITS, Split
 
-VERSION = 1  # raised with every change of what `notes` says: cached data is then read anew
+VERSION = 2  # raised with every change of what `notes` says: cached data is then read anew
+
+
+MARK = "leak: "  # each note begins with it
+LONG = 6  # words: a sentence of so many is said twice by chance once in a thousand clips
 
 
 def spelling(id_: str) -> str:
