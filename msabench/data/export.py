@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from msabench import files
+from msabench.data.cards import CARDS
 from msabench.data.fingerprint import SEQUENCES
 from msabench.data.readers import convert, form
 from msabench.data.readers.mmsa import TWIN
@@ -22,6 +23,7 @@ from msabench.errors import DataError, UsageError
 from msabench.ragged import Ragged
 from msabench.text.encoders import reads_bert_uncased_ids, resolve, tokenise
 
+PICKLES = (".pkl", ".pickle")  # endings
 TOKENS = 50  # steps of `text_bert` in MMSA's files
 _LETTERS = {"text": "T", "audio": "A", "visual": "V"}
 
@@ -136,6 +138,28 @@ def with_token_ids(dataset: Dataset) -> Dataset:
     return replace(dataset, splits=splits)
 
 
+def mmsa_path(out: Path, dataset: Dataset) -> Path:
+    """The file to be written: `out` itself where it is called like a pickle, else below it, where `find` looks."""
+    card = CARDS.get(dataset.name.removesuffix("-sim"))
+    if out.suffix in PICKLES:
+        return out
+    if card is None:
+        return out / f"{dataset.name}.pkl"
+    return (
+        out
+        / card.folders[0]
+        / "Processed"
+        / card.files.get("aligned" if aligned(dataset) else "unaligned", "unaligned.pkl")
+    )
+
+
+def aligned(dataset: Dataset) -> bool:
+    """Whether audio and visual have a step for each word: sequences of equal lengths."""
+    both = [(split.audio, split.visual) for split in dataset.splits.values()]
+    equal = all(a is not None and v is not None and np.array_equal(a.lengths, v.lengths) for a, v in both)
+    return equal and any(a is not None and a.lengths.max() > 1 for a, _ in both)
+
+
 def _steps(dataset: Dataset) -> dict[str, int]:
     """How long each modality is padded: alike in all splits, since MMSA builds a model by train's lengths; and where
     audio and visual keep step (aligned to words) to no less than the tokens, for models that lay all three together."""
@@ -146,8 +170,7 @@ def _steps(dataset: Dataset) -> dict[str, int]:
             steps[m] = max(1, *map(int, found))
     if "token_ids" in steps:
         steps["token_ids"] = max(TOKENS, steps["token_ids"])
-    both = [(split.audio, split.visual) for split in dataset.splits.values()]
-    if steps.get("audio", 1) > 1 and all(a and v and np.array_equal(a.lengths, v.lengths) for a, v in both):
+    if aligned(dataset):
         steps["audio"] = steps["visual"] = max(steps["audio"], TOKENS)
     return steps
 

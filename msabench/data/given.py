@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msabench import files
 from msabench.data import cards, find, loading, readers
 from msabench.data.cards import CARDS, Card
-from msabench.data.readers import form
+from msabench.data.readers import convert, form
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError
 from msabench.shown import brief
@@ -22,6 +23,19 @@ class Given:
     def load(self) -> Dataset:
         """Raises DataError when it cannot be read."""
         return loading.load(self.card.name) if self.path is None else loading.load_file(self.path, self.card)
+
+    def load_trusting(self) -> Dataset:
+        """The same, after running whatever a pickle asks for. Raises UsageError for what is no file."""
+        if self.path is None or not self.path.is_file():
+            raise UsageError(f"--trust is for pickles, and {self.path or self.card.name} is none.")
+        with tempfile.TemporaryDirectory() as folder:
+            plain = Path(folder) / self.path.name
+            convert.convert(self.path, plain)
+            return replace(loading.load_file(plain, self.card), source=str(self.path))
+
+    @property
+    def in_our_form(self) -> bool:
+        return self.path is not None and self.path.is_dir() and form.claims(self.path, b"")
 
 
 def given(source: str, data_dir: Path | None = None, *, alignment: str = "auto", name: str | None = None) -> Given:
