@@ -301,8 +301,8 @@ def _told_features(one: Features) -> Iterator[str]:
         narrow, wide = ("A", "B") if (one.widths[0] or 0) <= (one.widths[1] or 0) else ("B", "A")
         same = {i: best[0] for i, best in enumerate(one.best_column) if best and abs(best[1]) >= SAME}
         where = f": {', '.join(f'{i} is {j}' for i, j in same.items())}" if same else ""
-        share = f"{len(same)} of {narrow}'s {len(one.best_column)} columns are among {wide}'s"
-        yield f"  {share} (r of clip means {SAME} or more){where}"
+        found = f"{len(same)} of {narrow}'s {len(one.best_column)} columns are among {wide}'s"
+        yield f"  {found} (r of clip means {SAME} or more){where}"
 
 
 def _listed(items: list[str], first: int | None) -> str:
