@@ -255,11 +255,11 @@ def convert(args: argparse.Namespace) -> int:
     if to == "msabench":
         export.write_form(dataset, place)
     else:
-        dataset, missing = export.for_mmsa(dataset)
+        written, missing = export.for_mmsa(dataset)
         place = export.mmsa_path(args.out, dataset)
         if files.kind(place):
             raise UsageError(f"{files.shown(place)} is there already. Give another name.")
-        export.write_mmsa(dataset, place)
+        export.write_mmsa(written, place, tokens_added=written is not dataset)
     print(f"{place}\n  {dataset.name}, fingerprint {dataset.fingerprint}")
     for line in missing:
         print(f"  MMSA: {line}")

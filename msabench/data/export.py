@@ -17,7 +17,7 @@ from msabench import files
 from msabench.data.cards import CARDS
 from msabench.data.fingerprint import SEQUENCES
 from msabench.data.readers import convert, form
-from msabench.data.readers.mmsa import TWIN
+from msabench.data.readers.mmsa import ADDED, TWIN
 from msabench.data.schema import Dataset, Split
 from msabench.errors import DataError, UsageError
 from msabench.ragged import Ragged
@@ -76,12 +76,17 @@ def _arrays(split: Split) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{key}.offsets", sequences.offsets.astype("<i8", copy=False)
 
 
-def write_mmsa(dataset: Dataset, path: Path) -> None:
-    """Needs memory for all padded arrays at once (`padded_bytes`). Raises DataError where it cannot be written."""
+def write_mmsa(dataset: Dataset, path: Path, *, tokens_added: bool = False) -> None:
+    """Needs memory for all padded arrays at once (`padded_bytes`). Raises DataError where it cannot be written.
+
+    tokens_added: the dataset's token ids are only for MMSA; our reader leaves them away, and has the same fingerprint.
+    """
     steps = _steps(dataset)
     content: dict[str, Any] = {name: _split(split, steps) for name, split in dataset.splits.items()}
     if dataset.truth:
         content[TWIN] = {"name": dataset.name, "truth": dataset.truth}
+    elif tokens_added:
+        content[ADDED] = ["text_bert"]
     convert.write(content, path)
 
 

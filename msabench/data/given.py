@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +89,8 @@ def _named(card: Card, data_dir: Path | None, alignment: str) -> Given:
 
 def _below(folder: Path, card: Card | None, alignment: str) -> Given:
     """The dataset of this card, else the only one that is there."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise DataError(f"{files.shown(folder)}: cannot be read: Permission denied.")
     wanted = [card] if card else [card for card in CARDS.values() if not card.simulated]
     found = [(card, path) for card in wanted if (path := find.find(card, folder, alignment))]
     if not found:
