@@ -102,8 +102,8 @@ def main() -> None:
     for name, draw in cases(args.data_dir):
         rng = np.random.default_rng(0)
         p = np.array([quality.judge(*draw(rng))[2] for _ in range(args.draws)])
-        flagged = " ".join(f"{np.mean(p < rate):.4f}" for rate in (0.05, 0.01, 0.001))
-        print(f"{name:60} share with p below .05 .01 .001: {flagged}", flush=True)
+        flagged = " ".join(f"{np.mean(p < rate):.4f}" for rate in (0.05, 0.01, 0.001, quality.SURE))
+        print(f"{name:55} share with p below .05 .01 .001 {quality.SURE}: {flagged}", flush=True)
     dataset = large()
     size = sum(
         s.values.nbytes

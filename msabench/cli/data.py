@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from msabench.cli.options import add_data_dir, to_path
+from msabench.cli.options import add_data_dir, megabytes, to_path
 
 CONVERTED = """\
 examples:
@@ -259,6 +259,7 @@ def convert(args: argparse.Namespace) -> int:
         place = export.mmsa_path(args.out, dataset)
         if files.kind(place):
             raise UsageError(f"{files.shown(place)} is there already. Give another name.")
+        print(f"padded, {megabytes(export.padded_bytes(written))} of memory", flush=True)
         export.write_mmsa(written, place, tokens_added=written is not dataset)
     print(f"{place}\n  {dataset.name}, fingerprint {dataset.fingerprint}")
     for line in missing:

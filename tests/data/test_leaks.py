@@ -146,3 +146,12 @@ def test_a_long_sentence_with_another_label_is_no_leak(splits):
 def test_words_of_chinese_are_its_characters(splits):
     splits["train"], splits["test"] = (saying(splits[name], "这部电影非常好看。", "好看") for name in ("train", "test"))
     assert leaks.notes(splits)[0].startswith("leak: 1 clips of test say")
+
+
+def test_long_sentences_that_mostly_have_other_labels_are_said_by_chance(splits):
+    text = [f"it is about two women in {place}" for place in ("paris", "rome", "london")]
+    splits["train"], splits["test"] = (saying(splits[name], *text) for name in ("train", "test"))
+    labels = splits["test"].labels.copy()
+    labels[:2] = -1
+    splits["test"] = replace(splits["test"], labels=labels)
+    assert leaks.notes(splits) == ()

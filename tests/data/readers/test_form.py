@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -52,6 +53,32 @@ def assert_same(found: Dataset, made: Dataset) -> None:
 
 def test_what_is_written_comes_back(folder: Path) -> None:
     assert_same(load_file(folder, MOSI), dataset())
+
+
+def test_the_fingerprint_is_as_docs_form_md_says(folder: Path) -> None:
+    """Computed from the files, with the page beside it."""
+    header = json.loads((folder / "dataset.json").read_bytes())
+    digest = hashlib.sha256()
+
+    def text(content: object) -> None:
+        data = json.dumps(content).encode("ascii")
+        digest.update(len(data).to_bytes(8, "little") + data)
+
+    def array(split: str, name: str, key: str) -> None:
+        values = np.load(folder / f"{split}.{name}.npy")
+        text([key, values.dtype.str, values.shape])
+        digest.update(values.tobytes())
+
+    for split in ("train", "valid", "test"):
+        about = header["splits"][split]
+        text([split, about["ids"], about["text"]])
+        array(split, "labels", "labels")
+        for name in ("audio", "text", "visual"):
+            array(split, f"labels.{name}", f"labels {name}")
+        for name in ("audio", "visual", "text_features", "token_ids"):
+            array(split, f"{name}.offsets", f"{name} offsets")
+            array(split, f"{name}.values", name)
+    assert digest.hexdigest() == header["fingerprint"]
 
 
 def test_it_is_found_as_the_place_of_its_dataset(folder: Path) -> None:
