@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr
 
 from msabench.data.leaks import MARK as LEAK
 from msabench.data.leaks import spelling
@@ -99,7 +99,7 @@ def judge(train: Clips, valid: Clips) -> tuple[float, float, float]:
     r_valid, error_valid, n_valid = _correlation(guesses_valid, valid.y, valid.video)
     spread = error**2 + error_valid**2
     freedom = spread**2 / (error**4 / (n - 1) + error_valid**4 / (n_valid - 1))
-    p = stats.t.sf((np.arctanh(r) - np.arctanh(r_valid)) / np.sqrt(spread), freedom)
+    p = stdtr(freedom, (np.arctanh(r_valid) - np.arctanh(r)) / np.sqrt(spread))
     return r, r_valid, float(p)
 
 

@@ -61,7 +61,7 @@ def claims(path: Path, head: bytes) -> bool:
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
     """The arrays stay in their files, which `writer` only takes note of."""
     header = read_header(path)
-    name = named(path, header["name"], card)
+    name = _named(path, header, card)
     splits = {split: _Part(path, split, header["splits"][split], writer).read() for split in SPLITS}
     assemble.check_agreement(path, splits)
     if (found := fingerprint(splits)) != header["fingerprint"]:
@@ -106,12 +106,21 @@ def card_of(path: Path) -> Card:
     return replace(cards.unnamed(path), **told)
 
 
-def named(path: Path, name: str, card: Card) -> str:
-    """What the dataset is called that was asked for as `card`: a twin keeps its name, and MOSI is not MOSEI."""
+def _named(path: Path, header: dict[str, Any], card: Card) -> str:
+    """What the dataset is called that was asked for as `card`: a twin keeps its name, MOSI is not MOSEI, and own data
+    is scored as it says itself."""
+    name = header["name"]
     if name in TWINS:
         return name
     if card.simulated or (not card.own and name in cards.CARDS and name != card.name):
         raise DataError(f"{path}: this is {name}, not {card.name}.")
+    said, expected = (header["protocol"], header["label_range"]), (card.protocol, card.label_range)
+    if card.own and said != expected:
+        scored, known = (f"{protocol} in [-{reach:g}, {reach:g}]" for protocol, reach in (said, expected))
+        raise DataError(
+            f"{path}: its labels are scored as {scored}; the card of {card.name} says {known}.\n"
+            f"  Say the same in the card:  protocol: {said[0]}, label_range: {said[1]:g}"
+        )
     return card.name
 
 
@@ -210,7 +219,12 @@ class _Part:
         offsets = self.array(f"{name}.offsets", _DTYPES["offsets"], 1)
         values = self.array(f"{name}.values", _DTYPES["token_ids" if tokens else "values"], 1 if tokens else 2)
         clips = len(self.header["ids"])
-        if len(offsets) != clips + 1 or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
+        if (
+            len(offsets) != clips + 1
+            or offsets[0] != 0
+            or offsets[-1] != len(values)
+            or (offsets[1:] < offsets[:-1]).any()
+        ):
             found = f"{len(offsets):,} numbers from {offsets[:1]} to {offsets[-1:]}"
             expected = f"{clips + 1:,} numbers, none below the one before it, from 0 to {len(values):,}"
             self.refuse(f"{name}.offsets", "are no offsets", found, expected)

@@ -64,20 +64,20 @@ def test_the_fingerprint_is_as_docs_form_md_says(folder: Path) -> None:
         data = json.dumps(content).encode("ascii")
         digest.update(len(data).to_bytes(8, "little") + data)
 
-    def array(split: str, name: str, key: str) -> None:
-        values = np.load(folder / f"{split}.{name}.npy")
+    def array(part: str, name: str, key: str) -> None:
+        values = np.load(folder / f"{part}.{name}.npy")
         text([key, values.dtype.str, values.shape])
         digest.update(values.tobytes())
 
-    for split in ("train", "valid", "test"):
-        about = header["splits"][split]
-        text([split, about["ids"], about["text"]])
-        array(split, "labels", "labels")
+    for part in ("train", "valid", "test"):
+        about = header["splits"][part]
+        text([part, about["ids"], about["text"]])
+        array(part, "labels", "labels")
         for name in ("audio", "text", "visual"):
-            array(split, f"labels.{name}", f"labels {name}")
+            array(part, f"labels.{name}", f"labels {name}")
         for name in ("audio", "visual", "text_features", "token_ids"):
-            array(split, f"{name}.offsets", f"{name} offsets")
-            array(split, f"{name}.values", name)
+            array(part, f"{name}.offsets", f"{name} offsets")
+            array(part, f"{name}.values", name)
     assert digest.hexdigest() == header["fingerprint"]
 
 
@@ -171,6 +171,14 @@ def test_one_set_does_not_pass_for_another(folder: Path) -> None:
 
 def test_own_data_goes_by_the_name_it_was_given(folder: Path) -> None:
     assert load_file(folder, cards.preview("reviews", folder)).name == "reviews"
+
+
+def test_own_data_is_scored_as_its_form_says(tmp_path: Path) -> None:
+    write_form(dataset(name="x", protocol="sims", label_range=1.0), tmp_path / "form")
+    card = cards.preview("reviews", tmp_path / "form")
+    with pytest.raises(DataError, match=r"(?s)scored as sims in \[-1, 1\].*card of reviews.*mosi in \[-3, 3\]"):
+        load_file(tmp_path / "form", card)
+    assert load_file(tmp_path / "form", replace(card, protocol="sims", label_range=1.0)).label_range == 1
 
 
 def test_nothing_is_written_over(folder: Path) -> None:
@@ -270,6 +278,11 @@ ARRAYS = {
     "offsets back": ("train.audio.offsets", _array(np.array([0, 3, 2, 5, 9, 10, 12])), "no offsets"),
     "offsets beyond": ("train.audio.offsets", _array(np.array([0, 3, 3, 5, 9, 10, 13])), "no offsets"),
     "offsets below": ("train.audio.offsets", _array(np.array([-1, 3, 3, 5, 9, 10, 12])), "no offsets"),
+    "offsets round": (
+        "train.audio.offsets",
+        _array(np.array([0, 2**62, 2**63 - 1, -(2**63), -(2**62), 0, 12])),
+        "no offsets",
+    ),
     "offsets too few": ("train.audio.offsets", _array(np.array([0, 12])), "no offsets"),
     "no offset": ("train.audio.offsets", _array(np.zeros(0, "<i8")), "no offsets"),
     "labels that are none": ("valid.labels", _array(np.full(6, np.inf, "<f4")), "6 of them not finite"),
