@@ -1,4 +1,4 @@
-"""docs/{data,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
+"""docs/{data,form,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from msabench.__main__ import main
+from msabench.data import load
 from msabench.data.readers import readers
 
 
@@ -100,6 +101,16 @@ def test_the_page_on_tables_runs_command_by_command(run_page: Page) -> None:
     said = run_page("tables")
     assert len(said) == 11
     assert "against" in [*said.values()][-1]
+
+
+def test_the_page_on_the_form_runs_and_numpy_alone_reads_it(run_page: Page, data_dir: Path) -> None:
+    said = run_page("form")
+    assert len(said) == 5
+    assert next(out for command, out in said.items() if "diff" in command).endswith("equal\n")
+    shown = next(out for block, out in said.items() if "np.load" in block)
+    train = load("mosi", data_dir).splits["train"]
+    expected = [(train.ids[i], train.labels[i], train.audio[i].shape, train.text[i]) for i in range(3)]
+    assert shown.splitlines() == [" ".join(map(str, row)) for row in expected]
 
 
 @pytest.mark.slow
