@@ -1,4 +1,4 @@
-"""docs/{csd,own_data,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
+"""docs/{csd,data,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 
 from msabench.__main__ import main
 from msabench.data import loading
+from msabench.data.readers import readers
 
 
 def blocks(page: Path) -> list[str]:
@@ -63,10 +64,27 @@ def test_the_page_on_python_runs_block_by_block_in_one_session(
     assert "Did you mean 'lr_bert'?" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_page_on_predicting_runs_command_by_command(run_page: Page) -> None:
+    said = run_page("predict")
+    assert len(said) == 8
+    tables = [out for command, out in said.items() if " predict " in command]
+    assert all("prediction" in out for out in tables)
+    assert "spread" in tables[-2]
+    assert Path("scores.csv").read_text().count("\n") == 81
+
+
 def test_the_page_on_the_page_runs_command_by_command(run_page: Page, data_dir: Path, tmp_path: Path) -> None:
     assert main(["run", "mean", "mosi", "--data-dir", str(data_dir), "--results", str(tmp_path / "results")]) == 0
     assert len(run_page("page")) == 2
     assert "bad film" in Path("reports/report.html").read_text("utf-8"), "the last command asks for sentences"
+
+
+def test_the_page_on_data_runs_and_names_every_layout(run_page: Page, checkout: Path) -> None:
+    (said,) = run_page("data").values()
+    assert "missing, repaired, unexpected" in said
+    page = (checkout / "docs" / "data.md").read_text("utf-8")
+    assert [reader.LAYOUT for reader in readers() if reader.LAYOUT not in page] == []
 
 
 def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Path) -> None:

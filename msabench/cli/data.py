@@ -84,8 +84,6 @@ def add(args: argparse.Namespace) -> int:
 
     root, _ = find.place(args.data_dir)
     path = files.expand(args.path)
-    if path.name in ("data.csv", "label.csv"):
-        path = path.parent
     cards.check_name(args.name)
     if args.name in cards.own(root) and not args.replace:
         raise UsageError(f"{args.name} is registered already, in {root / args.name}. Another name, or --replace.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from msabench import files
-from msabench.data import cards
+from msabench.data import cards, filenames
 from msabench.data.cards import CARDS, Card
 from msabench.errors import DataError, UsageError, closest
 from msabench.shown import brief
@@ -65,8 +65,8 @@ def find(card: Card, root: Path, alignment: str = "auto") -> Path | None:
 def missing(card: Card, root: Path, named: str, alignment: str = "auto") -> DataError:
     """The error for a dataset that is not where it was looked for."""
     what = "not found in" if root.exists() else "there is no folder"
-    names = "\n".join(f"    {name}" for name in tried(card, root, alignment))
-    return DataError(f"{card.name}: {what} {root}{named and f' ({named})'}. Tried:\n{names}\n{_where(card)}")
+    listed = "\n".join(f"    {name}" for name in tried(card, root, alignment))
+    return DataError(f"{card.name}: {what} {root}{named and f' ({named})'}. Tried:\n{listed}\n{_where(card)}")
 
 
 def tried(card: Card, root: Path, alignment: str = "auto") -> Iterator[str]:
@@ -75,13 +75,15 @@ def tried(card: Card, root: Path, alignment: str = "auto") -> Iterator[str]:
     others = [other for other in CARDS.values() if other.name != card.name and not other.simulated]
     # "…/MOSEI/unaligned_50.pkl" is not MOSI, whatever is asked for.
     foreign = card.name not in near and any(other.name in near for other in others)
-    for kind in card.files if alignment == "auto" else (alignment,):
+    kinds = tuple(card.files) if alignment == "auto" else (alignment,)
+    for kind in kinds:
         file = card.files[kind]
         for folder in card.folders:
             yield from (f"{folder}/Processed/{file}", f"{folder}/{file}")
         yield from (f"{card.name}_{file}", f"{card.name}-{file}")
         if not foreign:
             yield from (f"Processed/{file}", file)
+    yield from filenames.others(card.name, card.folders, kinds)
 
 
 def alignment_of(card: Card, path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
-from collections import OrderedDict
+from collections import UserDict
 from dataclasses import replace
 
 import numpy as np
@@ -126,10 +126,10 @@ def test_list_names_every_dataset(msabench, tmp_path, capsys):
 
 
 def test_convert_asks_for_trust_and_then_makes_the_file_readable(msabench, tmp_path):
-    rows = OrderedDict(regression_labels=np.zeros(2), id=["a", "b"], raw_text=["x", "y"])
+    rows = UserDict(regression_labels=np.zeros(2), id=["a", "b"], raw_text=["x", "y"])
     path = tmp_path / "mosi_unaligned_50.pkl"
     path.write_bytes(pickle.dumps(dict.fromkeys(("train", "valid", "test"), rows)))
-    with pytest.raises(DataError, match=r"(?s)collections.OrderedDict.*convert --trust"):
+    with pytest.raises(DataError, match=r"(?s)collections.UserDict.*convert --trust"):
         load("mosi", tmp_path)
     with pytest.raises(DataError, match="refused"):
         msabench("convert", path)

@@ -33,6 +33,8 @@ def place(path: Path, marker: float = 0.0) -> Path:
         "mosi_unaligned_50.pkl",
         "unaligned_50.pkl",
         "Processed/aligned_50.pkl",
+        "mosi_data_noalign.pkl",
+        "MOSI/mosi.pkl",
     ],
 )
 def test_a_file_is_found_under_each_of_the_fields_names(tmp_path, where):

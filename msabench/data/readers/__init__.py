@@ -46,6 +46,13 @@ class Reader(Protocol):
         """
 
 
+class FolderReader(Reader, Protocol):
+    """The same for a folder whose files are one dataset only together."""
+
+    def belongs(self, path: Path) -> bool:
+        """Whether a file is one of these, so that its folder is meant."""
+
+
 class PickleReader(Protocol):
     """The same for a layout of pickles, which all begin alike: it is told by what they hold."""
 
@@ -81,6 +88,12 @@ def claimant(path: Path) -> Reader | None:
         return next((reader for reader in readers() if hasattr(reader, "claims") and reader.claims(path, head)), None)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+
+
+def whole(path: Path) -> Path:
+    """The folder, where a file is a part of it that cannot be read alone; else the path as it is."""
+    with_parts = [reader for reader in readers() if hasattr(reader, "belongs")]
+    return path.parent if any(reader.belongs(path) for reader in with_parts) else path
 
 
 def read(path: Path, card: Card, writer: Writer) -> Dataset:

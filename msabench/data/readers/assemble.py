@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from msabench.data.cache import Parts, Writer
 from msabench.data.fingerprint import fingerprint
-from msabench.data.readers.repair import Padded, Tally, extents_by_zeros, float32
+from msabench.data.readers.repair import HUGEST, Flaws, Padded, Tally, extents_by_zeros, float32, mended
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError
 from msabench.ragged import Ragged
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from msabench.data.find import Card
 
 SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "dev", "val"), "test": ("test",)}  # what files call them
-_TOGETHER = 512  # clips joined at a time: a dataset's arrays are never all in memory twice
+_TOGETHER = 64  # clips joined at a time: a few megabytes beside the arrays
 
 
 def dataset(path: Path, splits: dict[str, Split], card: Card, tally: Tally) -> Dataset:
@@ -42,7 +43,7 @@ def dataset(path: Path, splits: dict[str, Split], card: Card, tally: Tally) -> D
 def sequences(
     clips: Mapping[str, Sequence[np.ndarray]], where: str, split: str, tally: Tally, writer: Writer
 ) -> dict[str, Ragged]:
-    """Audio and visual that come clip by clip, each (T, d): values that are not finite set to 0, and counted.
+    """Audio and visual that come clip by clip, each (T, d): what is no data set to 0, and counted.
 
     A clip's own length is believed. Where all clips of a modality have one length and zeros at an end, they were padded
     and are cut as padded arrays are, both modalities alike where both have that length. Raises DataError, which begins
@@ -50,18 +51,15 @@ def sequences(
     """
     padded = {}
     for m, rows in clips.items():
-        lengths = _checked_lengths(rows, f"{where}: {m}")
-        if lengths.min() == lengths.max() > 1:
-            look = Padded.look(np.stack(list(rows)))
-            if not look.filled[:, [0, -1]].all():
-                padded[m] = look
+        if _are_padded(rows, f"{where}: {m}"):
+            padded[m] = Padded.look(np.stack(list(rows)))
     together = None
     if len(padded) == 2 and len({p.values.shape[1] for p in padded.values()}) == 1:
         together = np.logical_or.reduce([p.filled for p in padded.values()])
     found = {}
     for m, rows in clips.items():
         if m in padded:
-            note_repairs(m, padded[m], split, tally)
+            note_repairs(m, padded[m].flaws, split, tally)
             found[m] = cut_by_zeros(m, padded[m], together, split, tally, writer)
         else:
             found[m] = _joined(m, rows, split, tally, writer)
@@ -70,28 +68,21 @@ def sequences(
 
 
 def streamed(m: str, parts: Parts, lengths: np.ndarray, width: int, split: str, tally: Tally, writer: Writer) -> Ragged:
-    """Sequences of known `lengths` (N,) whose steps `parts()` yields end to end, each part (n, width): never in memory.
-
-    Values that are not finite are set to 0, and counted as they pass.
-    """
+    """Sequences of known `lengths` (N,) whose steps `parts()` yields end to end, each part (n, width): never all in
+    memory. What is no data is set to 0, and counted as it passes."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    nan = infinite = 0
+    flaws = Flaws()
 
-    def mended() -> Iterator[np.ndarray]:
-        nonlocal nan, infinite
-        nan = infinite = 0  # called again where the cache cannot be written
+    def clean() -> Iterator[np.ndarray]:
+        nonlocal flaws
+        flaws = Flaws()  # called again where the cache cannot be written
         for part in parts():
-            block = float32(part)
-            if not (finite := np.isfinite(block)).all():
-                missing = int(np.isnan(block).sum())
-                nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
-                block = np.nan_to_num(block, nan=0, posinf=0, neginf=0)
-            yield block
+            values, found = mended(float32(part))
+            flaws = flaws.plus(found)
+            yield values
 
-    found = Ragged(writer.keep(mended, (int(offsets[-1]), width), np.float32), offsets)
-    tally.count(f"{m}: {{n}} NaN values set to 0", split, nan)
-    tally.count(f"{m}: {{n}} infinite values set to 0", split, infinite)
-    note_silence(m, found, split, tally)
+    found = Ragged(writer.keep(clean, (int(offsets[-1]), width), np.float32), offsets)
+    note_repairs(m, flaws, split, tally)
     return found
 
 
@@ -107,9 +98,10 @@ def cut_by_zeros(
     return padded.cut(starts, lengths, writer)
 
 
-def note_repairs(what: str, padded: Padded, split: str, tally: Tally) -> None:
-    tally.count(f"{what}: {{n}} NaN values set to 0", split, padded.nan)
-    tally.count(f"{what}: {{n}} infinite values set to 0", split, padded.infinite)
+def note_repairs(what: str, flaws: Flaws, split: str, tally: Tally) -> None:
+    tally.count(f"{what}: {{n}} NaN values set to 0", split, flaws.nan)
+    tally.count(f"{what}: {{n}} infinite values set to 0", split, flaws.infinite)
+    tally.count(f"{what}: {{n}} values beyond {HUGEST:g} (infinities after nan_to_num) set to 0", split, flaws.huge)
 
 
 def note_silence(m: str, sequences: Ragged, split: str, tally: Tally) -> None:
@@ -136,7 +128,7 @@ def labels(
         found, expected = f"shape {raw.shape} of {raw.dtype}", f"{len(ids)} numbers"
         raise DataError(f"{where}: {what} has the wrong shape or type.\n  Found: {found}.\n  Expected: {expected}.")
     found_labels = float32(raw.reshape(-1))
-    bad = np.flatnonzero(~np.isfinite(found_labels))
+    bad = np.flatnonzero(~(np.abs(found_labels) <= HUGEST))
     if len(bad):
         row = bad[0]
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
@@ -204,10 +196,11 @@ def note_sizes(splits: Mapping[str, Split], card: Card, tally: Tally) -> None:
         tally.say(f"train/valid/test have {found} clips, not the {expected} of {card.sizes_source}")
 
 
-def _checked_lengths(rows: Sequence[np.ndarray], where: str) -> np.ndarray:
-    """(N,) int64. Raises DataError for what is no (T, d) numbers, and for more than one width."""
+def _are_padded(rows: Sequence[np.ndarray], where: str) -> bool:
+    """Whether all have one length, and some are 0 at an end. Raises DataError for what is no (T, d) numbers, and for
+    more than one width."""
     widths: dict[int, int] = {}  # the first row of each width
-    lengths = np.zeros(len(rows), np.int64)
+    lengths, open_ends = set(), False
     for i, row in enumerate(rows):
         if row.ndim != 2 or row.dtype.kind not in "fiub" or not row.shape[1]:
             raise DataError(
@@ -215,27 +208,54 @@ def _checked_lengths(rows: Sequence[np.ndarray], where: str) -> np.ndarray:
                 "  Expected: numbers of shape (T, d)."
             )
         widths.setdefault(row.shape[1], i)
-        lengths[i] = len(row)
+        lengths.add(len(row))
+        open_ends |= len(row) > 1 and not (row[0].any() and row[-1].any())
     if len(widths) > 1:
         found = ", ".join(f"{width} in clip {i}" for width, i in widths.items())
         raise DataError(f"{where}: clips differ in width.\n  Found: {found}.\n  Expected: one width in all.")
-    return lengths
+    return len(lengths) == 1 and open_ends
 
 
 def _joined(m: str, rows: Sequence[np.ndarray], split: str, tally: Tally, writer: Writer) -> Ragged:
-    lengths = np.array([len(row) for row in rows], np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    nan = infinite = 0
-    for row in rows:
-        if not (finite := np.isfinite(float32(row))).all():
-            missing = int(np.isnan(row).sum())
-            nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
-    tally.count(f"{m}: {{n}} NaN values set to 0", split, nan)
-    tally.count(f"{m}: {{n}} infinite values set to 0", split, infinite)
-
     def parts() -> Iterator[np.ndarray]:
         for start in range(0, len(rows), _TOGETHER):
-            block = np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]])
-            yield np.nan_to_num(block, nan=0, posinf=0, neginf=0, copy=False) if nan or infinite else block
+            yield np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]])
 
-    return Ragged(writer.keep(parts, (int(offsets[-1]), rows[0].shape[1]), np.float32), offsets)
+    lengths = np.array([len(row) for row in rows], np.int64)
+    return streamed(m, parts, lengths, rows[0].shape[1], split, tally, writer)
+
+
+_CLIP = re.compile(r"(?P<video>.+?)(\$_\$(?P<a>.*)|\[(?P<b>\d+)\])|(?P<name>.+)_(?P<c>\d+)")
+
+
+def are_numbered(found: Sequence[str]) -> bool:
+    """Whether all ids name a video and a clip: "video$_$3", "video[3]" (CMU-MultimodalSDK) or "video_3" (MOSI)."""
+    return all(map(_CLIP.fullmatch, found))
+
+
+def clip_ids(found: Sequence[str], split: str, tally: Tally) -> list[str]:
+    """A split's ids as "video$_$clip", whichever way the file writes them; numbers stay as they are.
+
+    Where an id that names no clip occurs more than once it is the video alone, and clips are counted as they come, as
+    "video$_$#0": which of the video's clips each is the file does not say.
+
+    >>> clip_ids(["a_b[0]", "a_b[1]"], "train", Tally()), clip_ids(["x", "x", "y"], "train", Tally())
+    (['a_b$_$0', 'a_b$_$1'], ['x$_$#0', 'x$_$#1', 'y$_$#0'])
+    """
+    if are_numbered(found):
+        return [_renamed(name) for name in found]
+    if len(set(found)) == len(found):
+        return list(found)
+    tally.count("ids: {n} name the video alone; its clips are counted as they come", split, len(found))
+    seen: Counter[str] = Counter()
+    ids = []
+    for name in found:
+        ids.append(f"{name}$_$#{seen[name]}")
+        seen[name] += 1
+    return ids
+
+
+def _renamed(name: str) -> str:
+    parts = _CLIP.fullmatch(name)
+    assert parts is not None
+    return f"{parts['video'] or parts['name']}$_${parts['a'] or parts['b'] or parts['c'] or ''}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from msabench.data.readers.unpickle import DEEPEST, KEYS
+from msabench.data.readers.vocabulary import DEEPEST, KEYS
 from msabench.errors import DataError
 from msabench.files import check_file, kind, shown
 from msabench.shown import brief

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from msabench.data.cache import Writer
 from msabench.ragged import Ragged
 
+HUGEST = 1e30  # beyond it nothing is data: numpy's nan_to_num, of MISA and MMIM, makes infinity the type's last number
 _BLOCK = 1 << 25  # bytes of a padded array looked at together
 
 
@@ -46,43 +48,59 @@ class Tally:
         )
 
 
+class Flaws(NamedTuple):
+    """How many values of an array are no data."""
+
+    nan: int = 0
+    infinite: int = 0
+    huge: int = 0
+
+    @classmethod
+    def of(cls, block: np.ndarray) -> Flaws:
+        """Of float32 values; where all is well, which is most often, this makes no array."""
+        if not block.size or (block.min() >= -HUGEST and block.max() <= HUGEST):  # NaN is neither
+            return cls()
+        nan, infinite = int(np.isnan(block).sum()), int(np.isinf(block).sum())
+        return cls(nan, infinite, int((~(np.abs(block) <= HUGEST)).sum()) - nan - infinite)
+
+    def plus(self, other: Flaws) -> Flaws:
+        return Flaws(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def mended(block: np.ndarray) -> tuple[np.ndarray, Flaws]:
+    """float32 values with 0 for those that are no data, and how many these were.
+
+    -inf stands in MOSEI's COVAREP audio (MulT sets it to 0; +inf and NaN are no better).
+    """
+    flaws = Flaws.of(block)
+    return (np.where(np.abs(block) <= HUGEST, block, np.float32(0)) if any(flaws) else block), flaws
+
+
 @dataclass(frozen=True)
 class Padded:
     """One modality of one split as stored, with what a first look at all of it shows."""
 
     values: np.ndarray  # (N, T, d), any number type
     filled: np.ndarray  # (N, T) bool: the step has a value that is not 0
-    nan: int
-    infinite: int
+    flaws: Flaws
 
     @classmethod
     def look(cls, values: np.ndarray) -> Padded:
         """Reads `values` (N, T, d) once, block by block."""
-        filled = np.zeros(values.shape[:2], bool)
-        nan = infinite = 0
+        filled, flaws = np.zeros(values.shape[:2], bool), Flaws()
         for rows in _blocks(values):
-            block = float32(values[rows])
-            finite = np.isfinite(block)
-            if not finite.all():
-                missing = int(np.isnan(block).sum())
-                nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
-                filled[rows] = ((block != 0) & finite).any(2)
-            else:
-                filled[rows] = (block != 0).any(2)
-        return cls(values, filled, nan, infinite)
+            block, found = mended(float32(values[rows]))
+            flaws, filled[rows] = flaws.plus(found), block.any(2)
+        return cls(values, filled, flaws)
 
     def cut(self, starts: np.ndarray, lengths: np.ndarray, writer: Writer) -> Ragged:
-        """The steps [start, start + length) of each row (starts, lengths: (N,) int64), values not finite set to 0.
-
-        -inf stands in MOSEI's COVAREP audio (MulT sets it to 0; +inf and NaN are no better).
-        """
+        """The steps [start, start + length) of each row (starts, lengths: (N,) int64), what is no data set to 0."""
         steps = np.arange(self.values.shape[1])  # (T,)
 
         def parts() -> Iterator[np.ndarray]:
             for rows in _blocks(self.values):
                 real = (steps >= starts[rows, None]) & (steps < (starts + lengths)[rows, None])  # (n, T)
-                part = float32(self.values[rows][real])  # (sum of lengths, d)
-                yield part if np.isfinite(part).all() else np.nan_to_num(part, nan=0, posinf=0, neginf=0)
+                yield mended(float32(self.values[rows][real]))[0]  # (sum of lengths, d)
 
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         shape = (int(offsets[-1]), self.values.shape[2])

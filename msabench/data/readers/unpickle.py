@@ -1,14 +1,14 @@
 """Reading a pickle without running it.
 
 A pickle is a program for a small machine whose words include "call this function". A data file needs the words for
-lists, dicts, text, numbers and numpy arrays; here these are all there are. Doors are shut besides the obvious one.
-numpy's own rebuilding functions believe what they are told (a shape to allocate, a dtype whose flags turn bytes into
-pointers), so arrays, dtypes and scalars are rebuilt by functions of this module that check every claim against the
-bytes that are there. What a pickle may call it cannot change: state is given to arrays and dtypes alone. The machine
-is the standard library's Python one, because the C one sets aside memory for a memo index of any size that a hostile
-file names. And what a file makes is bounded by the file's size (`bound`): while it is unpickled, in `_Machine`, and
-as it would be written out without sharing, in `_Unfolded`; for two references to a list of two references to a list
-are small until somebody walks them.
+lists, dicts, text, numbers and numpy arrays; here (vocabulary.py) these are all there are. Doors are shut besides the
+obvious one. numpy's own rebuilding functions believe what they are told (a shape to allocate, a dtype whose flags turn
+bytes into pointers), so arrays, dtypes and scalars are rebuilt by functions of ours that check every claim against
+the bytes that are there. What a pickle may call it cannot change: state is given to arrays and dtypes alone. The
+machine is the standard library's Python one, because the C one sets aside memory for a memo index of any size that a
+hostile file names. And what a file makes is bounded by the file's size (`bound`): while it is unpickled, in `_Machine`,
+and as it would be written out without sharing, in `_Unfolded`; for two references to a list of two references to a
+list are small until somebody walks them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from __future__ import annotations
 import math
 import os
 import pickle
-import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from msabench.data.readers.vocabulary import ALLOWED, DEEPEST, KEYS, TENSORS, Array, DType, Excess, Factory, Refused
 from msabench.errors import DataError
 from msabench.files import check_file
 from msabench.shown import brief
@@ -36,15 +37,6 @@ _OTHERS = {
     b"<": "a web page: the download went wrong",
     b"version https://git-lfs": "a git-lfs pointer: `git lfs pull` fetches the file itself",
 }
-_KINDS = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|f16|[SU]\d{0,9}|O8?)")
-
-
-class Refused(pickle.UnpicklingError):
-    """A pickle asks for something that is not data."""
-
-
-class Excess(pickle.UnpicklingError):
-    """A pickle holds what no data file of its size holds."""
 
 
 def bound(size: int) -> int:
@@ -54,86 +46,6 @@ def bound(size: int) -> int:
     """
     return (64 << 20) + 32 * size
 
-
-class _DType:
-    """A plain numpy dtype, seen only by the functions below: a pickle never holds a real one."""
-
-    def __init__(self, name: str, align: Any = False, copy: Any = True) -> None:
-        if not isinstance(name, str) or not _KINDS.fullmatch(name):
-            raise Refused(f"numpy.dtype('{brief(name)}')")
-        self.plain = np.dtype(name)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order, *structure = state[1:5]  # (version, byte order, subarray, names, fields, size, alignment, flags)
-        if any(part is not None for part in structure):
-            raise Refused("a structured numpy.dtype")
-        self.plain = self.plain.newbyteorder(order)
-
-
-class _Array(np.ndarray):
-    """An array whose size is believed only when the bytes are there."""
-
-    deep = 0  # object arrays in object arrays, counted from 1; 0: what it holds has not come yet
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        shape, dtype, fortran, content = state[-4:]
-        if self.deep or not isinstance(dtype, _DType) or not all(type(n) is int and n >= 0 for n in shape):
-            raise pickle.UnpicklingError(f"an array of shape {brief(shape)}")
-        self.deep = 1
-        if dtype.plain.hasobject:
-            fits = type(content) is list and len(content) == math.prod(shape)
-            inner = [item.deep or DEEPEST for item in content if type(item) is _Array] if fits else []
-            self.deep += max(inner, default=0)
-            if self.deep > DEEPEST:  # freeing them walks the C stack
-                raise Excess(f"arrays in arrays more than {DEEPEST} deep")
-        else:
-            content = content.encode("latin1") if isinstance(content, str) else content  # Python 2
-            fits = type(content) is bytes and len(content) == math.prod(shape) * dtype.plain.itemsize
-        if not fits:
-            raise pickle.UnpicklingError(f"an array of shape {brief(shape)} with another number of values")
-        super().__setstate__((1, tuple(shape), dtype.plain, bool(fortran), content))  # type: ignore[arg-type]
-
-
-_NDARRAY = object()  # stands for the class numpy.ndarray, which only `_reconstruct` takes
-
-
-def _reconstruct(kind: object, shape: tuple[int, ...], code: object) -> _Array:
-    if kind is not _NDARRAY or shape != (0,):  # numpy always writes (0,); the real shape comes with the bytes
-        raise pickle.UnpicklingError(f"an array made with shape {brief(shape)}")
-    return np.ndarray.__new__(_Array, (0,), np.uint8)
-
-
-def _frombuffer(content: bytes, dtype: _DType, shape: tuple[int, ...], order: str) -> np.ndarray:
-    if type(content) is not bytes or not isinstance(dtype, _DType):
-        raise pickle.UnpicklingError("an array without bytes")
-    return np.frombuffer(content, dtype.plain).reshape(shape, order="F" if order == "F" else "C")
-
-
-def _scalar(dtype: _DType, content: bytes | str) -> Any:
-    raw = content.encode("latin1") if isinstance(content, str) else content
-    if type(raw) is not bytes or dtype.plain.hasobject or len(raw) != dtype.plain.itemsize:
-        raise pickle.UnpicklingError("a number without its bytes")
-    return np.frombuffer(raw, dtype.plain)[0] if raw else dtype.plain.type()
-
-
-def _encode(text: str, codec: str) -> bytes:
-    if codec not in ("latin1", "latin-1"):  # how protocols 0-2 write bytes
-        raise Refused(f"_codecs.encode to '{brief(codec)}'")
-    return text.encode("latin1")
-
-
-_ALLOWED: dict[tuple[str, str], object] = {
-    ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _DType,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("_codecs", "encode"): _encode,
-    ("builtins", "bytes"): lambda: b"",  # how protocols 0-2 write empty bytes; with a size it would allocate
-}
-
-DEEPEST = 32  # of lists in lists; numpy's arrays have as many axes at most
-KEYS = (str, bytes, int, float, bool, type(None), np.generic)  # hashed in one step, and few of one hash
 
 _Step = Callable[[Any], None]  # of a _Machine
 _STEPS: dict[int, _Step] = dict(pickle._Unpickler.dispatch)
@@ -179,9 +91,12 @@ class _Machine(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         home = module.replace("numpy._core", "numpy.core", 1).replace("__builtin__", "builtins", 1)  # numpy 2, Python 2
-        if (home, name) not in _ALLOWED:
+        if (home, name) not in ALLOWED:
             raise Refused(brief(f"{module}.{name}"))
-        return _ALLOWED[home, name]
+        return ALLOWED[home, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise Refused("a reference to what stands elsewhere")
 
     def spend_on(self, parts: Any) -> None:
         """Pays for what is rebuilt from `parts`, whose texts and lists may be copied."""
@@ -202,7 +117,7 @@ class _Machine(pickle._Unpickler):
         self.check_shape(self.stack[-1])
 
     def load_build(self) -> None:
-        if type(self.stack[-2]) not in (_Array, _DType):
+        if type(self.stack[-2]) not in (Array, DType):
             raise Refused("a program that changes more than arrays")
         self.spend_on(self.stack[-1])
         super().load_build()  # type: ignore[misc]
@@ -263,6 +178,16 @@ class _Machine(pickle._Unpickler):
         dispatch[code[0]] = step
 
 
+class _TorchMachine(_Machine):
+    """The same for a pickle inside a torch file: None stands for each tensor."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return TENSORS[module, name] if (module, name) in TENSORS else super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> None:
+        """A tensor's numbers."""
+
+
 class _Unfolded:
     """The size of content when everything that is shared in it is written out, in bytes; bounded, and so its depth."""
 
@@ -276,6 +201,8 @@ class _Unfolded:
             return 64 + len(item), 0
         if isinstance(item, np.ndarray) and not item.dtype.hasobject:
             return 64 + item.nbytes, 0
+        if isinstance(item, Factory):
+            raise Refused(item.name)
         if not isinstance(item, dict | list | tuple | np.ndarray):
             return 32, 0
         if id(item) not in self.known:
@@ -317,18 +244,57 @@ def read(path: Path) -> Any:
     Needs the file's size in memory, not more: arrays share the bytes as they were read. Raises DataError for a file
     that cannot be opened, is no pickle, is damaged, does not fit into memory, asks for any other class, or unfolds.
     What is returned may be walked: it holds at most `bound(size of the file)` bytes, shared parts counted each time
-    they occur, in at most 32 levels; keys of dicts are plain, whole numbers have 64 bits.
+    they occur, in at most 32 levels; keys of dicts are plain, whole numbers have 64 bits. An OrderedDict or defaultdict
+    is a dict.
     """
+    return _read(path, _pickled)
+
+
+def read_torch(path: Path) -> Any:
+    """What a file of torch.save holds beside its tensors, for each of which None stands; as safe as `read`.
+
+    torch's own way (weights_only) refuses every defaultdict, and so each of MISA's mappings. Both of torch's forms are
+    read: a zip archive, and before torch 1.6 four pickles end to end. Raises DataError as `read`.
+    """
+    return _read(path, _saved_by_torch)
+
+
+def _pickled(file: BinaryIO, size: int) -> Any:
+    _check_kind(file.name, file.read(64))
+    file.seek(0)
+    return _Machine(file, size).load()
+
+
+_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle of torch's old form
+
+
+def _saved_by_torch(file: BinaryIO, size: int) -> Any:
+    head = file.read(len(_TORCH_MAGIC))
+    if head.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(file) as archive:
+            inner = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
+            if inner is None or inner.compress_type != zipfile.ZIP_STORED or inner.file_size > size:
+                raise pickle.UnpicklingError("an archive that torch.save never writes")
+            with archive.open(inner) as pickled:
+                return _TorchMachine(pickled, size).load()  # type: ignore[arg-type]
+    if head != _TORCH_MAGIC:
+        raise pickle.UnpicklingError("no file of torch.save")
+    for _ in ("version", "machine"):
+        _TorchMachine(file, size).load()
+    return _TorchMachine(file, size).load()
+
+
+def _read(path: Path, load: Callable[[BinaryIO, int], Any]) -> Any:
     check_file(path)
     try:
         with path.open("rb") as file:
-            _check_kind(path, file.read(64))
-            file.seek(0)
             try:
                 size = os.fstat(file.fileno()).st_size
-                content = _Machine(file, size).load()
+                content = load(file, size)
                 _Unfolded(bound(size)).measure(content)
                 return content
+            except DataError:
+                raise
             except Excess as error:
                 raise DataError(
                     f"{path}: refused to load {error}.\n  No data file of the field has that: this one is damaged or "
@@ -357,7 +323,7 @@ def read(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
 
 
-def _check_kind(path: Path, head: bytes) -> None:
+def _check_kind(path: str, head: bytes) -> None:
     if not head:
         raise DataError(f"{path}: the file is empty. Expected a pickle of the field; fetch it again.")
     for start, what in _OTHERS.items():

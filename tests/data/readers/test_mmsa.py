@@ -90,6 +90,15 @@ def test_float64_beyond_float32_is_infinite(content, read):
     assert notes_but_size(read(content)) == ("audio: 1 infinite values set to 0 (train 1)",)
 
 
+def test_what_nan_to_num_made_of_infinity_is_no_data(content, read):
+    content["train"]["audio"][0, 2] = np.nan_to_num(np.float32(-np.inf))  # the last step of the clip
+    content["test"]["audio"][1, 5, 0] = -1e29
+    dataset = read(content)
+    assert notes_but_size(dataset) == ("audio: 5 values beyond 1e+30 (infinities after nan_to_num) set to 0 (train 5)",)
+    assert not dataset.splits["train"].audio[0][2].any()
+    assert dataset.splits["test"].audio[1][5, 0] == np.float32(-1e29)
+
+
 def test_lengths_beyond_the_stored_steps_are_cut(content, read):
     content["train"]["audio_lengths"][1] = T + 1
     dataset = read(content)
@@ -203,6 +212,33 @@ def test_sims_has_its_own_scale_and_labels_per_modality(content, read):
     assert not any("outside" in note for note in dataset.notes)
 
 
+@pytest.mark.parametrize("widths", [(768, 33, 709), (768, 25, 177)], ids=["CH-SIMS", "SIMSv2"])
+def test_both_versions_of_sims_are_read_whole(content, read, widths):
+    draw = np.random.default_rng(0)
+    for part in content.values():
+        part["regression_labels"] = part["regression_labels"] / 3
+        part |= {f"regression_labels_{letter}": draw.uniform(-1, 1, N) for letter in "TAV"}
+        for key, width in zip(("text", "audio", "vision"), widths, strict=True):
+            part[key] = draw.normal(size=(N, T, width)) * (np.arange(T) < np.array(LENGTHS)[:, None])[:, :, None]
+    dataset = read(content, "sims")
+    train = dataset.splits["train"]
+    assert (train.text_features.width, train.audio.width, train.visual.width) == widths
+    assert train.text_features.lengths.tolist() == train.audio.lengths.tolist() == LENGTHS
+    for m, letter in {"text": "T", "audio": "A", "visual": "V"}.items():
+        assert np.array_equal(train.extra_labels[m], np.float32(content["train"][f"regression_labels_{letter}"]))
+    assert notes_but_size(dataset) == ()
+
+
+def test_one_length_of_audio_and_visual_does_not_make_a_file_aligned(content, read):
+    """MOSEI's unaligned files have 500 steps of both, and 50 of text."""
+    for part in content.values():
+        del part["audio_lengths"], part["vision_lengths"]
+        part["text"] = np.ones((N, 2, 768))
+        part["vision"][1, 4:] = 0
+    train = read(content).splits["train"]
+    assert (train.audio.lengths[1], train.visual.lengths[1]) == (6, 4)
+
+
 @pytest.mark.parametrize("shape", [(N, 1), (N, 1, 1)])
 def test_labels_lose_their_spare_axes(content, read, shape):
     for part in content.values():
@@ -290,7 +326,7 @@ def test_what_cannot_be_mended_is_refused_with_place_finding_and_expectation(con
 
 @pytest.mark.parametrize("other", [[1, 2], {"a": 1}, {"train": [1]}, 3.5], ids=str)
 def test_an_unknown_layout_is_named(read, other):
-    with pytest.raises(DataError, match=r"(?s)no known layout.*Found: a .*Expected one of: MMSA"):
+    with pytest.raises(DataError, match=r"(?s)no known layout.*Found: a .*Expected one of: .*MMSA"):
         read(other)
 
 

@@ -8,7 +8,9 @@ import resource
 import struct
 import subprocess
 import sys
-from collections import OrderedDict, defaultdict
+import types
+import zipfile
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +87,16 @@ def test_a_python_2_pickle_is_read(tmp_path):
     [
         (Evil(print, "owned"), "builtins.print"),
         (Evil(eval, "1"), "builtins.eval"),
-        (OrderedDict(a=1), "collections.OrderedDict"),
-        (defaultdict(int), "collections.defaultdict"),
+        (Counter("a"), "collections.Counter"),
+        (defaultdict(Counter), "collections.Counter"),
+        (Evil(defaultdict, int, [("a", 1)]), "made from something"),
+        (Evil(OrderedDict, [("a", 1)]), "collections.defaultdict or OrderedDict that is made from something"),
+        (Evil(int, "5"), "builtins.int"),
+        ({"kind": [int]}, "builtins.int"),
+        (b"\x80\x02c__main__\nreturn_unk\n)R.", "__main__.return_unk"),
+        (b"\x80\x02c__main__\nother\n.", "__main__.other"),
+        (b"\x80\x02ctorch\nFloatStorage\n.", "torch.FloatStorage"),
+        (b"\x80\x02K\x00Q.", "a reference to what stands elsewhere"),
         (np.zeros(1, [("a", "f4")]), "numpy.dtype"),
         (np.datetime64("2020-01-01"), "numpy.dtype('M8')"),
     ],
@@ -96,6 +106,71 @@ def test_everything_else_is_refused_by_name_with_the_way_round(tmp_path, content
     with pytest.raises(DataError, match=r"(?s)refused to load .*--trust") as error:
         unpickle.read(stored(tmp_path, content))
     assert name in str(error.value)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "content",
+    [OrderedDict(a=1, b=[2]), *(defaultdict(factory, a=1, b=[2]) for factory in (list, int, str, None))],
+    ids=repr,
+)
+def test_the_standard_librarys_dicts_are_read_as_dicts(tmp_path, content, protocol):
+    found = unpickle.read(stored(tmp_path, {"in": content}, protocol))["in"]
+    assert type(found) is dict
+    assert found == {"a": 1, "b": [2]}
+
+
+WORDS = b"ccollections\ndefaultdict\nc%s\nreturn_unk\n\x85R(X\x01\x00\x00\x00aK\x02u"
+
+
+@pytest.mark.parametrize("module", [b"__main__", b"create_dataset"])
+def test_misas_mapping_is_read_without_its_factory(tmp_path, module):
+    found = unpickle.read(stored(tmp_path, b"\x80\x02" + WORDS % module + b"."))
+    assert (type(found), found) == (dict, {"a": 2})
+
+
+@pytest.fixture
+def mapping(tmp_path, monkeypatch):
+    """mapping(zip): the file that MISA's create_dataset.py writes with torch.save."""
+    import torch
+
+    module = types.ModuleType("create_dataset")
+    exec("def return_unk():\n    raise AssertionError('was called')", module.__dict__)
+    monkeypatch.setitem(sys.modules, "create_dataset", module)
+
+    def save(zipped: bool) -> Path:
+        path = tmp_path / "embedding_and_mapping.pt"
+        content = (torch.ones(3, 300), defaultdict(module.return_unk, {"<unk>": 0, "film": 2}))
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_torch_file_is_read_without_its_tensors(mapping, zipped):
+    assert unpickle.read_torch(mapping(zipped)) == (None, {"<unk>": 0, "film": 2})
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_torch_file_that_is_cut_short_is_a_data_error(mapping, zipped):
+    path = mapping(zipped)
+    whole = path.read_bytes()
+    end = len(whole) if zipped else whole.index(b"film") + 4  # an archive's directory is at its end
+    for size in range(0, end, end // 40):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=str(path)):
+            unpickle.read_torch(path)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_torch_file_runs_nothing_and_unfolds_nothing(tmp_path, compression, capsys):
+    path = tmp_path / "words.pt"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("words/data.pkl", pickle.dumps(Evil(print, "owned")))
+    with pytest.raises(DataError, match="builtins.print" if compression == zipfile.ZIP_STORED else "never writes"):
+        unpickle.read_torch(path)
     assert capsys.readouterr().out == ""
 
 
@@ -182,7 +257,7 @@ def test_no_bomb_takes_two_seconds_or_a_gigabyte(tmp_path):
 def test_what_honest_files_hold_is_within_the_bounds(tmp_path, content, protocol):
     found = unpickle.read(stored(tmp_path, content, protocol))
     assert type(found) is type(content) or isinstance(found, np.ndarray)
-    assert "".join(str(found).replace("_Array", "array").split()) == "".join(str(content).split())
+    assert "".join(str(found).replace("Array", "array").split()) == "".join(str(content).split())
 
 
 def test_a_huge_memo_index_costs_nothing(tmp_path):
