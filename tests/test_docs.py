@@ -1,4 +1,4 @@
-"""docs/{csd,data,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
+"""docs/{csd,data,form,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from csd_files import write_folder, write_folds
 from nbclient import NotebookClient
 
 from msabench.__main__ import main
-from msabench.data import loading
+from msabench.data import load
 from msabench.data.readers import readers
 
 
@@ -104,6 +104,16 @@ def test_the_page_on_tables_runs_command_by_command(run_page: Page) -> None:
     assert "against" in [*said.values()][-1]
 
 
+def test_the_page_on_the_form_runs_and_numpy_alone_reads_it(run_page: Page, data_dir: Path) -> None:
+    said = run_page("form")
+    assert len(said) == 5
+    assert next(out for command, out in said.items() if "diff" in command).endswith("equal\n")
+    shown = next(out for block, out in said.items() if "np.load" in block)
+    train = load("mosi", data_dir).splits["train"]
+    expected = [(train.ids[i], train.labels[i], train.audio[i].shape, train.text[i]) for i in range(3)]
+    assert shown.splitlines() == [" ".join(map(str, row)) for row in expected]
+
+
 @pytest.mark.slow
 def test_the_page_on_studies_runs_command_by_command(run_page: Page) -> None:
     said = run_page("studies")
@@ -167,7 +177,7 @@ def test_the_page_on_csd_runs_on_the_files_it_names(run_page: Page, tmp_path: Pa
     write_folds(tmp_path / "CMU_MOSI", train=["a"], valid=["b"], test=["c"])
     assert "audio" in "".join(run_page("csd").values())
     (tmp_path / "csd.yaml").rename(tmp_path / "CMU_MOSI" / "csd.yaml")
-    assert loading.load("mosi", tmp_path / "CMU_MOSI").splits["train"].audio[0].tolist() == [[1, 2], [1, 2], [3, 4]]
+    assert load("mosi", tmp_path / "CMU_MOSI").splits["train"].audio[0].tolist() == [[1, 2], [1, 2], [3, 4]]
 
 
 def test_the_page_on_own_data_runs_from_the_folder_to_the_table(
