@@ -1,4 +1,4 @@
-"""docs/{csd,data,form,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
+"""The pages of docs/ whose code runs, and the notebooks, do what they say."""
 
 from __future__ import annotations
 
