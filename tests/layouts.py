@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from csd_files import write_csd
 
 from msabench.data.schema import Split
 from msabench.ragged import Ragged
@@ -185,6 +186,18 @@ def rows(c: Clips) -> Any:
     return zip(c.words, c.visual, c.audio, c.labels, c.videos, c.numbers, strict=True)
 
 
+def csd(path: Path, splits: Splits) -> None:
+    def part(c: Clips) -> list[dict[str, Any]]:
+        names = [f"{video}$_${k}" for video, k in zip(c.videos, c.numbers, strict=True)]
+        texts = [" ".join(words) for words in c.words]
+        keys = ("id", "text", "labels", "audio", "visual")
+        return [
+            dict(zip(keys, clip, strict=True)) for clip in zip(names, texts, c.labels, c.audio, c.visual, strict=True)
+        ]
+
+    write_csd(path, {name: part(c) for name, c in splits.items()})
+
+
 _EMOTIONLESS = frozenset({"extra_labels"})
 _VOICES = frozenset({"extra_labels", "text_features"})
 _WORDLESS = frozenset({"extra_labels", "text"})
@@ -202,4 +215,5 @@ LAYOUTS = [
     Layout("BBFN, MOSEI", "MISA", in_a_folder(lambda s: misa(s, 7)), frozenset({"text_features"})),
     Layout("SDK tutorials", "MISA", in_a_folder(tutorials), _VOICES),
     Layout("MMIM", "MISA", in_a_folder(mmim), _VOICES),
+    Layout("CSD", "CSD", csd, frozenset({"text_features"}), pickled=False),
 ]

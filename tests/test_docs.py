@@ -1,4 +1,4 @@
-"""docs/{data,form,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
+"""The pages of docs/ whose code runs, and the notebooks, do what they say."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from csd_files import write_folder, write_folds
 from nbclient import NotebookClient
 
 from msabench.__main__ import main
@@ -165,6 +166,20 @@ def test_notebooks_are_kept_without_their_outputs(checkout: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_page_on_csd_runs_on_the_files_it_names(run_page: Page, tmp_path: Path) -> None:
+    recording = {
+        "text": ([[0, 1], [1, 2], [2, 3]], ["a", "fine", "film"]),
+        "audio": ([[0, 2], [2, 3]], [[1.0, 2.0], [3.0, 4.0]]),
+        "visual": ([[0, 3]], [[5.0]]),
+        "labels": ([[0, 3]], [[1.5]]),
+    }
+    write_folder(tmp_path / "CMU_MOSI", {role: dict.fromkeys("abc", rows) for role, rows in recording.items()})
+    write_folds(tmp_path / "CMU_MOSI", train=["a"], valid=["b"], test=["c"])
+    assert "audio" in "".join(run_page("csd").values())
+    (tmp_path / "csd.yaml").rename(tmp_path / "CMU_MOSI" / "csd.yaml")
+    assert load("mosi", tmp_path / "CMU_MOSI").splits["train"].audio[0].tolist() == [[1, 2], [1, 2], [3, 4]]
+
+
 def test_the_page_on_own_data_runs_from_the_folder_to_the_table(
     run_page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:

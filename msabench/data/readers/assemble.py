@@ -68,28 +68,21 @@ def sequences(
 
 
 def streamed(m: str, parts: Parts, lengths: np.ndarray, width: int, split: str, tally: Tally, writer: Writer) -> Ragged:
-    """Sequences of known `lengths` (N,) whose steps `parts()` yields end to end, each part (n, width): never in memory.
-
-    Values that are not finite are set to 0, and counted as they pass.
-    """
+    """Sequences of known `lengths` (N,) whose steps `parts()` yields end to end, each part (n, width): never all in
+    memory. What is no data is set to 0, and counted as it passes."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    nan = infinite = 0
+    flaws = Flaws()
 
-    def mended() -> Iterator[np.ndarray]:
-        nonlocal nan, infinite
-        nan = infinite = 0  # called again where the cache cannot be written
+    def clean() -> Iterator[np.ndarray]:
+        nonlocal flaws
+        flaws = Flaws()  # called again where the cache cannot be written
         for part in parts():
-            block = float32(part)
-            if not (finite := np.isfinite(block)).all():
-                missing = int(np.isnan(block).sum())
-                nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
-                block = np.nan_to_num(block, nan=0, posinf=0, neginf=0)
-            yield block
+            values, found = mended(float32(part))
+            flaws = flaws.plus(found)
+            yield values
 
-    found = Ragged(writer.keep(mended, (int(offsets[-1]), width), np.float32), offsets)
-    tally.count(f"{m}: {{n}} NaN values set to 0", split, nan)
-    tally.count(f"{m}: {{n}} infinite values set to 0", split, infinite)
-    note_silence(m, found, split, tally)
+    found = Ragged(writer.keep(clean, (int(offsets[-1]), width), np.float32), offsets)
+    note_repairs(m, flaws, split, tally)
     return found
 
 
@@ -224,18 +217,12 @@ def _are_padded(rows: Sequence[np.ndarray], where: str) -> bool:
 
 
 def _joined(m: str, rows: Sequence[np.ndarray], split: str, tally: Tally, writer: Writer) -> Ragged:
-    lengths = np.array([len(row) for row in rows], np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    flaws = Flaws()
-    for row in rows:
-        flaws = flaws.plus(Flaws.of(float32(row)))
-    note_repairs(m, flaws, split, tally)
-
     def parts() -> Iterator[np.ndarray]:
         for start in range(0, len(rows), _TOGETHER):
-            yield mended(np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]]))[0]
+            yield np.concatenate([float32(row) for row in rows[start : start + _TOGETHER]])
 
-    return Ragged(writer.keep(parts, (int(offsets[-1]), rows[0].shape[1]), np.float32), offsets)
+    lengths = np.array([len(row) for row in rows], np.int64)
+    return streamed(m, parts, lengths, rows[0].shape[1], split, tally, writer)
 
 
 _CLIP = re.compile(r"(?P<video>.+?)(\$_\$(?P<a>.*)|\[(?P<b>\d+)\])|(?P<name>.+)_(?P<c>\d+)")

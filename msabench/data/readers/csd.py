@@ -28,6 +28,7 @@ from msabench.data.readers import assemble, csd_folder, sdk
 from msabench.data.readers.csd_folder import CHOICE, Folder
 from msabench.data.readers.hdf5 import Csd
 from msabench.data.readers.repair import Tally, float32
+from msabench.data.readers.samples import EMOTIONS
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError
 from msabench.ragged import Ragged
@@ -40,12 +41,15 @@ LAYOUT = "CSD"
 HOLDS = "a folder of CMU-MultimodalSDK's .csd files: words, audio, visual, labels"
 VERSION = 1
 PAUSE = "sp"
-EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # after the score, in the SDK's "All Labels"
 _LARGEST = 1 << 27  # numbers of one video's words: an hour of 10,000 words has 740,000 of COVAREP
 
 
 def claims(path: Path, head: bytes) -> bool:
-    return bool(csd_folder.sequences(path)) if path.is_dir() else path.suffix.lower() == ".csd"
+    return path.is_dir() and bool(csd_folder.sequences(path))
+
+
+def belongs(path: Path) -> bool:
+    return path.suffix.lower() == ".csd" and path.is_file()
 
 
 def alignment(path: Path) -> str:
@@ -55,15 +59,10 @@ def alignment(path: Path) -> str:
 
 def sources(path: Path) -> list[Path]:
     """The files that decide what is read: a download has many more, of gigabytes."""
-    return csd_folder.sources(path) if path.is_dir() else [path]
+    return csd_folder.sources(path)
 
 
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
-    if not path.is_dir():
-        raise DataError(
-            f"{path}: is one sequence of several.\n  Found: a .csd file.\n"
-            f"  Expected: the folder that has words, features and labels:  --data-dir {path.parent}"
-        )
     folder = csd_folder.look(path, card)
     tally = Tally()
     for name in folder.unused:
@@ -213,7 +212,9 @@ class _Set:
                 yield self._values(m, entry)[np.concatenate([clip.steps[m] for clip in group])]
 
         lengths = np.array([len(clip.steps[m]) for clip in clips])
-        return assemble.streamed(m, parts, lengths, self.features[m].width, split, self.tally, writer)
+        found = assemble.streamed(m, parts, lengths, self.features[m].width, split, self.tally, writer)
+        assemble.note_silence(m, found, split, self.tally)
+        return found
 
     def _values(self, m: str, entry: str) -> np.ndarray:
         """The steps of an entry, (n, d), whose rows `_steps` gives."""

@@ -12,6 +12,7 @@ from sdk_reference import align, hard_unify, impute
 
 from msabench.__main__ import main
 from msabench.data import find, loading
+from msabench.data.readers import csd, csd_folder
 from msabench.errors import DataError, UsageError
 
 VIDEOS = {"train": ["a", "b"], "valid": ["c"], "test": ["d"]}
@@ -181,6 +182,27 @@ def test_of_several_files_of_a_kind_the_user_chooses(folder):
     assert "CMU_MOSI_COVAREP.csd is not used" in dataset.notes
 
 
+def test_files_that_are_not_used_do_not_decide_what_is_cached(folder):
+    (folder / "csd.yaml").write_text("align: none")
+    write_sequence(folder / "CMU_MOSI_TimestampedPhones.csd", "phonemes", recording(0)["text"])
+    used = {f"{name}.csd" for name, _ in FILES.values()}
+    assert {path.name for path in csd.sources(folder)} == used | {"csd.yaml", "folds.json"}
+
+
+def test_labels_of_other_columns_are_refused(tmp_path):
+    sequences = recording(0)
+    sequences["labels"] = {video: (times, rows[:, :3]) for video, (times, rows) in sequences["labels"].items()}
+    with pytest.raises(DataError, match=r"(?s)holds other labels.*3 columns.*happy"):
+        load(write_folds(write_folder(tmp_path, sequences), **VIDEOS))
+
+
+def test_segments_that_all_overlap_are_refused(tmp_path):
+    sequences = recording(0)
+    sequences["labels"]["a"] = np.tile([0.0, 8.0], (500, 1)), np.zeros((500, 7))
+    with pytest.raises(DataError, match=r"(?s)a: segments, words and frames do not fit together.*pairs"):
+        load(write_folds(write_folder(tmp_path, sequences), **VIDEOS))
+
+
 def test_audio_or_visual_may_be_absent(folder):
     (folder / "CMU_MOSI_COVAREP.csd").unlink()
     dataset = load(folder)
@@ -233,8 +255,6 @@ def test_without_folds_the_sdks_are_taken(folder):
 
 
 def test_the_standard_folds_are_whole():
-    from msabench.data.readers import csd_folder
-
     for name, sizes in {"mosi": [52, 10, 31], "mosei": [2249, 300, 678]}.items():  # the SDK's lists
         folds = csd_folder._folds(None, Path("nowhere"), find.card(name))
         assert [list(folds.values()).count(split) for split in VIDEOS] == sizes
@@ -246,9 +266,8 @@ def test_text_and_labels_cannot_be_done_without(folder):
         load(folder)
 
 
-def test_one_file_alone_is_sent_to_its_folder(folder):
-    with pytest.raises(DataError, match=f"--data-dir {folder}"):
-        loading.load("mosi", folder / "CMU_MOSI_COVAREP.csd")
+def test_one_file_alone_stands_for_its_folder(folder):
+    assert loading.load("mosi", folder / "CMU_MOSI_COVAREP.csd").fingerprint == load(folder).fingerprint
 
 
 def test_the_folder_is_found_below_the_data_folder(folder, tmp_path_factory):

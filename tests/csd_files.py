@@ -62,10 +62,12 @@ def write_csd(folder: Path, clips: Mapping[str, list[dict[str, Any]]], align: st
     for clip in (clip for split in clips.values() for clip in split):
         video = clip["id"].split("$_$")[0]
         start = len(entries["labels"].get(video, []))
+        if clip["id"] != f"{video}$_${start}":
+            raise ValueError(f"{clip['id']}: clips are numbered by their rows")
         content = {"text": clip["text"].split(), "labels": [clip["labels"]]}
         for role, features in {**content, "audio": clip["audio"], "visual": clip["visual"]}.items():
-            if np.asarray(features).dtype.kind == "O":
-                raise ValueError("HDF5 has no objects")
+            if role != "text" and np.asarray(features).dtype.kind in "OU":
+                raise ValueError(f"{role} of {np.asarray(features).dtype}")
             times = np.linspace(start, start + 1, len(features) + 1)
             intervals = np.stack([times[:-1], times[1:]], 1)
             entries[role].setdefault(video, []).append((intervals, features))
