@@ -1,7 +1,7 @@
 """How often `msabench data verify` calls honest features leaking, how often it finds a planted leak, and how long it
 takes.
 
-    python benchmarks/quality.py [--data-dir ../shared/data] [--draws 2000]
+    python benchmarks/quality.py [--data-dir ../shared/data] [--draws 2000] [--seed 0]
 
 Honest: features from the data, videos of train and valid drawn anew into two such splits; noise; noise with a value per
 video, as a speaker's voice has. Leaking: noise to which a share of the train labels is added.
@@ -98,9 +98,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
     parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     for name, draw in cases(args.data_dir):
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(args.seed)
         p = np.array([quality.judge(*draw(rng))[2] for _ in range(args.draws)])
         flagged = " ".join(f"{np.mean(p < rate):.4f}" for rate in (0.05, 0.01, 0.001, quality.SURE))
         print(f"{name:55} share with p below .05 .01 .001 {quality.SURE}: {flagged}", flush=True)

@@ -22,7 +22,7 @@ from msabench.ragged import Ragged
 
 VERSION = 1  # raised with every change of what `notes` says: cached data is then read anew
 MARK = "quality: "  # each note begins with it, or with a leak's
-SURE = 1e-4  # p below it: leaking. Of 10,000 honest modalities at most 8 are (benchmarks/quality.py)
+SURE = 1e-4  # p below it: leaking. So are about 8 of 10,000 of the hardest honest modalities (benchmarks/README.md)
 FEATURES = ("audio", "visual", "text_features")
 FOLDS = 5
 FEWEST = (10, 5)  # videos of train and of valid, below which nothing can be told
