@@ -22,6 +22,7 @@ COMMANDS = (
     "report",
     "list",
     "show",
+    "predict",
     "reproduce",
     "rm",
     "gc",

@@ -21,9 +21,10 @@ from msabench.store import is_mongo
 if TYPE_CHECKING:
     import pandas as pd
 
-    from msabench.data.schema import Dataset
+    from msabench.data.schema import Dataset, Split
     from msabench.report.make import Shown
     from msabench.runs.handle import Run
+    from msabench.runs.predict import Trained
     from msabench.store.protocol import RunStore
     from msabench.train.loop import Result
 
@@ -33,6 +34,7 @@ __all__ = [
     "list_datasets",
     "list_models",
     "load",
+    "load_model",
     "load_run",
     "open_store",
     "predict",
@@ -148,17 +150,52 @@ def train(
     return result
 
 
-def predict(run: Run, dataset: Dataset, split: str = "test", *, device: str = "auto") -> pd.DataFrame:
-    """A stored run's predictions for a split of the data that it was trained on, by its weights: id, label, prediction.
+def predict(
+    run: Run | Trained | Iterable[Run | Trained],
+    data: Dataset | Split | str | Path | None = None,
+    split: str | None = None,
+    *,
+    text: str | Iterable[str] | None = None,
+    data_dir: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = False,
+) -> pd.DataFrame:
+    """A clip a row: id, label (NaN where there is none), prediction. By a run, what `load_model` gave, or several of
+    these: `prediction` is then their mean, `spread` their sample standard deviation, and each has its own column.
 
-    Raises UsageError for a run without weights, DataError for other data.
+    data: what `load` gave, a split of it, a dataset's name, or a file or folder of any layout that is read here. split:
+    of a dataset, "all" for every one; None: test where there is one. text: sentences in the place of data, for a model
+    that reads text alone. text_encoder: another place of the one that the model was trained with.
+
+    The same clips as in training get the same digits. Raises UsageError for a run without weights and for a split that
+    is none; DataError for clips that lack what the model reads and for features of another width.
     """
     from msabench.runs.handle import Run
-    from msabench.runs.predict import predict
+    from msabench.runs.predict import Trained, clips_of, together, trained
 
-    if not isinstance(run, Run):
-        raise UsageError(f"predict: expected a run, as run(…) and load_run(7) give them, got {type(run).__name__}.")
-    return predict(run, dataset, split, device=device)
+    models = list(run) if isinstance(run, Iterable) else [run]
+    if not models:
+        raise UsageError("predict: there is no run to predict with.")
+    if odd := [type(one).__name__ for one in models if not isinstance(one, Run | Trained)]:
+        raise UsageError(f"predict: expected a run, as run(…), load_run(7) and load_model(…) give, got {odd[0]}.")
+    ready = [trained(one, encoder=str(text_encoder or "")) if isinstance(one, Run) else one for one in models]
+    clips = clips_of(data, split, text=text, data_dir=_path(data_dir), options=ready[0].config.data)
+    return together(ready, clips, device=device, progress=progress).to_frame()
+
+
+def load_model(
+    folder: str | Path, *, model_path: str | Path | None = None, text_encoder: str | Path | None = None
+) -> Trained:
+    """The model in a folder that `msabench export --model` wrote: `predict` takes it in the place of a run, and it has
+    a `predict(data)` or `predict(text=…)` of its own.
+
+    model_path: the file of a model that is none of msabench's. Raises DataError for a folder that is no model's,
+    UsageError for a model that is not known here, or whose code is another.
+    """
+    from msabench.runs.model_folder import load_model
+
+    return load_model(Path(folder).expanduser(), model_path=_path(model_path), encoder=str(text_encoder or ""))
 
 
 def load_run(run_id: int, *, results: str | Path = "results", store: str | None = None) -> Run:

@@ -15,7 +15,7 @@ import msabench as mb
 from msabench import api, frames
 from msabench.__main__ import main
 from msabench.data.schema import Dataset
-from msabench.errors import DataError, StoreError, UsageError
+from msabench.errors import StoreError, UsageError
 from msabench.runs.handle import Run
 
 FAST = {"modalities": ["audio", "visual"], "max_epochs": 2}
@@ -272,12 +272,6 @@ def test_the_stored_weights_predict_what_was_stored(run_id: int, split: str, dat
 
 def test_the_training_split_can_be_predicted_too(data: Dataset, done: Run) -> None:
     assert mb.predict(done, data, "train").prediction.notna().sum() == 48
-
-
-def test_other_data_than_the_run_s_is_refused(data: Dataset, done: Run) -> None:
-    splits = {**data.splits, "test": data.splits["valid"]}
-    with pytest.raises(DataError, match="run 1 was trained on other data"):
-        mb.predict(done, replace(data, splits=splits))
 
 
 def test_weights_are_not_asked_through_other_code_than_they_were_trained_by(data: Dataset, done: Run) -> None:

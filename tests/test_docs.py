@@ -1,4 +1,4 @@
-"""docs/{data,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
+"""docs/{data,form,own_data,predict,python,report,statistics,studies,tables}.md and the notebooks do what they say."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from msabench.__main__ import main
+from msabench.data import load
 from msabench.data.readers import readers
 
 
@@ -62,6 +63,16 @@ def test_the_page_on_python_runs_block_by_block_in_one_session(
     assert "Did you mean 'lr_bert'?" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_page_on_predicting_runs_command_by_command(run_page: Page) -> None:
+    said = run_page("predict")
+    assert len(said) == 8
+    tables = [out for command, out in said.items() if " predict " in command]
+    assert all("prediction" in out for out in tables)
+    assert "spread" in tables[-2]
+    assert Path("scores.csv").read_text().count("\n") == 81
+
+
 def test_the_page_on_the_page_runs_command_by_command(run_page: Page, data_dir: Path, tmp_path: Path) -> None:
     assert main(["run", "mean", "mosi", "--data-dir", str(data_dir), "--results", str(tmp_path / "results")]) == 0
     assert len(run_page("page")) == 2
@@ -90,6 +101,16 @@ def test_the_page_on_tables_runs_command_by_command(run_page: Page) -> None:
     said = run_page("tables")
     assert len(said) == 11
     assert "against" in [*said.values()][-1]
+
+
+def test_the_page_on_the_form_runs_and_numpy_alone_reads_it(run_page: Page, data_dir: Path) -> None:
+    said = run_page("form")
+    assert len(said) == 5
+    assert next(out for command, out in said.items() if "diff" in command).endswith("equal\n")
+    shown = next(out for block, out in said.items() if "np.load" in block)
+    train = load("mosi", data_dir).splits["train"]
+    expected = [(train.ids[i], train.labels[i], train.audio[i].shape, train.text[i]) for i in range(3)]
+    assert shown.splitlines() == [" ".join(map(str, row)) for row in expected]
 
 
 @pytest.mark.slow

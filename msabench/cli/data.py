@@ -1,11 +1,18 @@
-"""`msabench data info|verify|add|simulate|list|convert`."""
+"""`msabench data info|verify|diff|add|simulate|list|convert`."""
 
 from __future__ import annotations
 
 import argparse
 
-from msabench.cli.options import add_data_dir, to_path
+from msabench.cli.options import add_data_dir, megabytes, to_path
 
+CONVERTED = """\
+examples:
+  python -m msabench data convert mosi mosi-form --data-dir ~/data     a folder of .npy files: see docs/form.md
+  python -m msabench data convert mosi-form mosi.pkl                   a pickle that MMSA reads
+  python -m msabench data convert odd.pkl odd-form --trust --name mosi a pickle of foreign classes
+  python -m msabench data convert odd.pkl --trust                      the same layout as plain data: odd.clean.pkl
+"""
 EXAMPLES = """\
 examples:
   python -m msabench data add reviews ~/reviews     a folder with data.csv: id, split, text, label, audio, visual
@@ -25,12 +32,25 @@ def register(commands: argparse._SubParsersAction) -> None:
     info_.set_defaults(handler=info)
 
     verify_ = actions.add_parser(
-        "verify", help="compare a dataset's file with the field's known checksums, and read it"
+        "verify",
+        help="compare a file with the field's checksums, and say what leaks, is constant or is not as published",
+        description="Exit code 0: a file of the field, byte for byte, or a folder in msabench's form that is whole.",
     )
-    verify_.add_argument("name", metavar="NAME")
-    add_data_dir(verify_)
-    verify_.add_argument("--alignment", choices=("auto", "aligned", "unaligned"), default="auto")
+    verify_.add_argument("source", metavar="DATASET", type=_source, help="a name, or a path")
+    _add_place(verify_)
     verify_.set_defaults(handler=verify)
+
+    diff_ = actions.add_parser(
+        "diff",
+        help="which clips, labels, sentences and features of two datasets differ",
+        description="Clips are paired by id, whichever way it is written. Exit code 0: equal, 1: different.",
+    )
+    diff_.add_argument("a", metavar="A", type=_source, help="a name, or a path")
+    diff_.add_argument("b", metavar="B", type=_source)
+    _add_place(diff_)
+    diff_.add_argument("--all", action="store_true", help="every clip that differs, not the first few")
+    diff_.add_argument("--format", choices=("text", "json"), default="text")
+    diff_.set_defaults(handler=diff)
 
     add_ = actions.add_parser(
         "add",
@@ -59,11 +79,33 @@ def register(commands: argparse._SubParsersAction) -> None:
     add_data_dir(list_parser)
     list_parser.set_defaults(handler=list_)
 
-    convert_ = actions.add_parser("convert", help="rewrite a pickle of foreign classes as plain data")
-    convert_.add_argument("file", metavar="FILE", type=to_path)
-    convert_.add_argument("--trust", action="store_true", help="run whatever the file asks for: you know its maker")
-    convert_.add_argument("-o", "--output", metavar="FILE", type=to_path, help="(FILE with .clean before its suffix)")
+    convert_ = actions.add_parser(
+        "convert",
+        help="write a dataset in msabench's documented form, or for MMSA",
+        epilog=CONVERTED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    convert_.add_argument("source", metavar="DATASET", type=_source, help="a name, or a path to any known layout")
+    convert_.add_argument("out", metavar="OUT", type=to_path, nargs="?", help="a new folder, or a .pkl for MMSA")
+    convert_.add_argument("--to", choices=("msabench", "mmsa"), help="(mmsa where OUT ends in .pkl)")
+    _add_place(convert_)
+    convert_.add_argument("--trust", action="store_true", help="run whatever a pickle asks for: you know its maker")
+    convert_.add_argument(
+        "-o", "--output", metavar="FILE", type=to_path, help="without OUT (FILE with .clean before its suffix)"
+    )
     convert_.set_defaults(handler=convert)
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
+    add_data_dir(command)
+    command.add_argument("--alignment", choices=("auto", "aligned", "unaligned"), default="auto")
+    command.add_argument("--name", metavar="NAME", help="which dataset a path holds, where it does not say so")
+
+
+def _source(text: str) -> str:
+    """A name or path as typed, where it can be either."""
+    to_path(text)
+    return text
 
 
 def info(args: argparse.Namespace) -> int:
@@ -84,8 +126,6 @@ def add(args: argparse.Namespace) -> int:
 
     root, _ = find.place(args.data_dir)
     path = files.expand(args.path)
-    if path.name in ("data.csv", "label.csv"):
-        path = path.parent
     cards.check_name(args.name)
     if args.name in cards.own(root) and not args.replace:
         raise UsageError(f"{args.name} is registered already, in {root / args.name}. Another name, or --replace.")
@@ -106,31 +146,52 @@ def add(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """0: a file of the field, byte for byte. 1: readable, but not known."""
-    from msabench.data import cache, find
-    from msabench.data.loading import load_file
+    """0: a file of the field, byte for byte, or a form with the fingerprint that it states. 1: readable, not known."""
+    from msabench.data import cache, find, inspect
+    from msabench.data.given import given
     from msabench.errors import UsageError
 
-    card = find.card(args.name, args.data_dir)
-    if card.simulated:
-        raise UsageError(f"{card.name} is made from a seed; there is no file to verify.")
-    root, named = find.place(args.data_dir)
-    path = find.find(card, root, args.alignment)
+    chosen = given(args.source, args.data_dir, alignment=args.alignment, name=args.name)
+    card, path = chosen.card, chosen.path
     if path is None:
-        raise find.missing(card, root, named, args.alignment)
-    dataset = load_file(path, card)
-    found, alignment = cache.hash_file(path), find.alignment_of(card, path)
-    expected = card.sha256.get(alignment)
-    print(f"{path}\n  sha256    {found}")
-    if found == expected:
-        print(f"  known     {card.title}, {alignment}, as in {card.where}")
+        raise UsageError(f"{card.name} is made from a seed; there is no file to verify.")
+    dataset = chosen.load()
+    whole = chosen.in_our_form
+    print(f"{path}\n  fingerprint {dataset.fingerprint}" + (", as it states" if whole else ""))
+    if path.is_file():
+        found = cache.hash_file(path)
+        alignment = "" if card.own else find.alignment_of(card, path)
+        expected = card.sha256.get(alignment)
+        whole = found == expected
+        known = f"{card.title}, {alignment}, as in {card.where}"
+        print(f"  sha256    {found}")
+        if card.own:
+            print("  expected  none known: data of your own")
+        else:
+            print(
+                f"  known     {known}"
+                if whole
+                else f"  expected  {expected or 'none known'} ({known})\n  differs: another copy"
+            )
+    print(f"\n{inspect.sizes(dataset, card)}\n\n{inspect.trust(dataset)}\n\n{inspect.notes(dataset)}")
+    return 0 if whole else 1
+
+
+def diff(args: argparse.Namespace) -> int:
+    import json
+
+    from msabench.data import diff as differing
+    from msabench.data.given import given
+
+    a, b = (
+        given(source, args.data_dir, alignment=args.alignment, name=args.name).load() for source in (args.a, args.b)
+    )
+    found = differing.diff(a, b)
+    if args.format == "json":
+        print(json.dumps(differing.document(found), allow_nan=False))
     else:
-        print(
-            f"  expected  {expected or 'none known'} ({card.title}, {alignment}, {card.where})\n  differs: another copy"
-        )
-    for note in dataset.notes:
-        print(f"  - {note}")
-    return 0 if found == expected else 1
+        print(differing.told(found, None if args.all else 5))
+    return 0 if found.equal else 1
 
 
 def simulate(args: argparse.Namespace) -> int:
@@ -177,22 +238,60 @@ def list_(args: argparse.Namespace) -> int:
 
 def convert(args: argparse.Namespace) -> int:
     from msabench import files
+    from msabench.data import export
+    from msabench.data.given import given
+    from msabench.errors import UsageError
+
+    if args.out is None:
+        return _plain(args)
+    if args.output:
+        raise UsageError(f"two places to write to: {args.out} and -o {args.output}. Leave one out.")
+    to = args.to or ("mmsa" if args.out.suffix in export.PICKLES else "msabench")
+    chosen = given(args.source, args.data_dir, alignment=args.alignment, name=args.name)
+    dataset = chosen.load_trusting() if args.trust else chosen.load()
+    place, missing = args.out, list[str]()
+    if to == "msabench":
+        export.write_form(dataset, place)
+    else:
+        written, missing = export.for_mmsa(dataset)
+        place = export.mmsa_path(args.out, dataset)
+        if files.kind(place):
+            raise UsageError(f"{files.shown(place)} is there already. Give another name.")
+        print(f"padded, {megabytes(export.padded_bytes(written))} of memory", flush=True)
+        export.write_mmsa(written, place, tokens_added=written is not dataset)
+    print(f"{place}\n  {dataset.name}, fingerprint {dataset.fingerprint}")
+    for line in missing:
+        print(f"  MMSA: {line}")
+    if chosen.card.own:
+        print(f"  read it:  msabench data add NAME '{place}'")
+    else:
+        print(f"  read it:  msabench data info {dataset.name.removesuffix('-sim')} --data-dir '{args.out}'")
+    return 0
+
+
+def _plain(args: argparse.Namespace) -> int:
+    """The same layout, as plain data."""
+    from msabench import files
     from msabench.data.readers import convert as converting
     from msabench.data.readers import unpickle
     from msabench.errors import UsageError
 
-    files.check_file(args.file)
-    target = args.output or args.file.with_suffix(f".clean{args.file.suffix}")
+    source = files.expand(args.source)
+    if args.to or args.name:
+        raise UsageError(f"say where to write:  msabench data convert '{source}' OUT")
+    files.check_file(source)
+    target = args.output or source.with_suffix(f".clean{source.suffix}")
     if files.kind(target) == "a folder":
-        raise UsageError(
-            f"{target} is a folder. Give the name of the file to be written:  -o {target / args.file.name}"
-        )
-    if files.kind(target) and target.samefile(args.file):
+        raise UsageError(f"{target} is a folder. Give the name of the file to be written:  -o {target / source.name}")
+    if files.kind(target) and target.samefile(source):
         raise UsageError(f"{target} is the file to be converted. Give another name:  -o FILE")
     if not args.trust:
-        unpickle.read(args.file)  # says what it refuses, and how to go on
-        raise UsageError(f"{args.file} is plain data already: nothing to convert. (--trust rewrites it all the same.)")
-    converting.convert(args.file, target)
+        unpickle.read(source)  # says what it refuses, and how to go on
+        raise UsageError(
+            f"{source} is plain data already: nothing to convert. Another form of it:  msabench data convert "
+            f"'{source}' OUT    (--trust rewrites it all the same.)"
+        )
+    converting.convert(source, target)
     unpickle.read(target)
-    print(f"{target}: plain data now; put it where {args.file.name} was looked for.")
+    print(f"{target}: plain data now; put it where {source.name} was looked for.")
     return 0

@@ -6,9 +6,13 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_store, chosen, parse_runs, to_path
 from msabench.errors import UsageError
+
+if TYPE_CHECKING:
+    from msabench.store.protocol import RunRecord
 
 EXPORT_HELP = """\
 examples:
@@ -17,9 +21,11 @@ examples:
   python -m msabench export model=mcer backup/        as list runs finds them
   python -m msabench export 7 backup/ --weights       with its best.pt
   python -m msabench export 7 backup/ --store mongodb://host/runs
+  python -m msabench export --model 7 tuned/          its model alone, for  predict tuned/ clips.pkl  anywhere
 
 A run's folder holds run.json (Sacred's document), config.json, metrics.csv, log.txt, artifacts/ and sources/.
-`msabench import` reads it back.
+`msabench import` reads it back. A model's folder holds model.safetensors, config.json, a model card as the Hugging Face
+Hub reads it, the text encoder's files and the model's code; `predict` and mb.load_model read it.
 """
 IMPORT_HELP = """\
 examples:
@@ -40,6 +46,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     out.add_argument("runs", metavar="RUN", nargs="+", help="7, 1-5, or a condition as for list runs")
     out.add_argument("folder", metavar="DIR", type=to_path, help="where the runs' folders go; made when absent")
     out.add_argument("--weights", action="store_true", help="also the trained weights (best.pt)")
+    out.add_argument("--model-path", metavar="FILE", type=to_path, help="with --model: a file of your own, its code")
+    out.add_argument("--model", action="store_true", help="one run's model, to be handed on: DIR is its folder")
     add_store(out)
     out.set_defaults(handler=export)
     back = commands.add_parser(
@@ -60,7 +68,10 @@ def export(args: argparse.Namespace) -> int:
     wanted = parse_runs(args.runs, "export 7 1-5 backup/")
     store = open_store(args.store, args.results, read=True)
     try:
-        ids = [run.id for run in chosen(store, wanted)]
+        records = chosen(store, wanted)
+        if args.model:
+            return _export_model(records, args)
+        ids = [run.id for run in records]
         weights = args.results if args.weights else None
         places = export(store, ids, args.folder, weights=weights, progress=sys.stderr.isatty())
     finally:
@@ -69,6 +80,20 @@ def export(args: argparse.Namespace) -> int:
     without = [place.name for place in places if args.weights and not (place / "weights").exists()]
     if without:
         print(f"no weights below {args.results}: {', '.join(without)}")
+    return 0
+
+
+def _export_model(records: list[RunRecord], args: argparse.Namespace) -> int:
+    from msabench.contract import registry
+    from msabench.runs.handle import Run
+    from msabench.runs.model_folder import export_model
+
+    if len(records) != 1:
+        raise UsageError(f"export --model: {len(records)} runs are meant; expected one, as in  export --model 7 tuned/")
+    if args.model_path is not None:
+        registry.load_file(args.model_path)
+    export_model(Run(records[0], args.store, args.results), args.folder.expanduser())
+    print(f"the model of run {records[0].id}: {args.folder}  (its README.md tells how to load it)")
     return 0
 
 

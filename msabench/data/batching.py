@@ -170,6 +170,24 @@ def encoder_of(options: DataConfig) -> EncoderSource | None:
     return resolve(options.text_encoder) if reads else None
 
 
+def encoder_maker(options: DataConfig, source: EncoderSource | None, seen: np.ndarray) -> Callable[[], nn.Module]:
+    """What makes a model's text encoder, as DataSpec has it. seen: token ids of the train split, with repeats or not.
+
+    Raises UsageError for a precision that has nothing to do here, or that this processor lacks.
+    """
+    half = options.precision == "bfloat16"
+    if source is not None and options.text_mode == "finetune":
+        if half:
+            precision.check()
+        return partial(TextEncoder, source, seen, half=half)
+    if half:
+        raise UsageError(
+            "precision bfloat16 is for a text encoder in training; here it is frozen or left out. "
+            "Leave --precision out, or run with  --text-mode finetune"
+        )
+    return GivenFeatures
+
+
 def plan(steps: np.ndarray, batch_size: int, generator: np.random.Generator | None) -> list[np.ndarray]:
     """The rows of each batch of an epoch; `steps` (N,) are the samples' lengths.
 
@@ -202,8 +220,9 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
     for name in SPLITS:
         if not len(dataset.splits[name]):
             raise DataError(f"{dataset.name}: split {name!r} has no samples ({dataset.source}).")
-    sequences = {m: _features(dataset, m) if m in options.modalities else _absent(dataset) for m in ("audio", "visual")}
-    sequences["text"], source = _text(dataset, options, progress)
+    sequences = {m: features(dataset, m) if m in options.modalities else absence(dataset) for m in ("audio", "visual")}
+    source = encoder_of(options)
+    sequences["text"] = text(dataset, options, source, progress=progress)
     splits = {
         name: PreparedSplit(
             ids=split.ids,
@@ -214,25 +233,16 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
         for name, split in dataset.splits.items()
     }
     train = splits["train"]
-    absent = frozenset(m for m in MODALITIES if _is_zero(train[m]))
+    absent = frozenset(m for m in MODALITIES if is_zero(train[m]))
     if len(absent) == len(MODALITIES):
         raise DataError(
             f"{dataset.name}: {' and '.join(options.modalities)} is 0 in the whole train split ({dataset.source}): "
             "nothing can be learnt from it.\n  Run with another modality too:  --modalities text,audio,visual"
         )
     widths = {m: train[m].width for m in MODALITIES}
-    make_text_encoder: Callable[[], nn.Module] = GivenFeatures
-    half = options.precision == "bfloat16"
     if source is not None and options.text_mode == "finetune":
         widths["text"] = source.width
-        make_text_encoder = partial(TextEncoder, source, train.text.values, half=half)
-        if half:
-            precision.check()
-    elif half:
-        raise UsageError(
-            "precision bfloat16 is for a text encoder in training; here it is frozen or left out. "
-            "Leave --precision out, or run with  --text-mode finetune"
-        )
+    make_text_encoder = encoder_maker(options, source, train.text.values)
     return Prepared(
         name=dataset.name,
         fingerprint=dataset.fingerprint,
@@ -244,7 +254,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
             "text_encoder": source.name if source else "none",
             "text_mode": options.text_mode,
             "max_tokens": options.max_tokens,
-            **({"precision": options.precision} if half else {}),
+            **({"precision": options.precision} if options.precision != "float32" else {}),
             "alignment": options.alignment if options.alignment != "auto" else alignment(splits),
             "modalities": [m for m in MODALITIES if m in options.modalities],
         },
@@ -277,26 +287,26 @@ def alignment(splits: dict[str, PreparedSplit]) -> str:
     return "aligned" if np.array_equal(audio, visual) else "unaligned"
 
 
-def _absent(dataset: Dataset) -> dict[str, Ragged]:
-    """A modality that is not there: one zero step of width 1 per sample."""
+def absence(dataset: Dataset, width: int = 1) -> dict[str, Ragged]:
+    """A modality that is not there: one zero step per sample."""
     return {
-        name: Ragged(np.zeros((len(split), 1), np.float32), np.arange(len(split) + 1))
+        name: Ragged(np.zeros((len(split), width), np.float32), np.arange(len(split) + 1))
         for name, split in dataset.splits.items()
     }
 
 
-def _is_zero(sequences: Ragged) -> bool:
+def is_zero(sequences: Ragged) -> bool:
     """Whether all steps are 0; reads no further than the first that is not, for encoded text may be gigabytes."""
     values = sequences.values
     return not any(values[start : start + BLOCK].any() for start in range(0, len(values), BLOCK))
 
 
-def _features(dataset: Dataset, modality: str) -> dict[str, Ragged]:
+def features(dataset: Dataset, modality: str) -> dict[str, Ragged]:
     """A modality's features by split, of one width."""
     given = {name: getattr(split, modality) for name, split in dataset.splits.items()}
     lacking = [name for name, sequences in given.items() if sequences is None]
     if len(lacking) == len(given):
-        return _absent(dataset)
+        return absence(dataset)
     if lacking:
         raise DataError(
             f"{dataset.name}: split {lacking[0]!r} has no {modality}, other splits have it ({dataset.source}).\n"
@@ -309,23 +319,24 @@ def _features(dataset: Dataset, modality: str) -> dict[str, Ragged]:
     return given
 
 
-def _text(dataset: Dataset, options: DataConfig, progress: bool) -> tuple[dict[str, Ragged], EncoderSource | None]:
-    """The text by split as the text mode wants it, and the encoder that it is meant for."""
+def text(
+    dataset: Dataset, options: DataConfig, source: EncoderSource | None, *, progress: bool = False, keep: bool = True
+) -> dict[str, Ragged]:
+    """The text by split as the text mode wants it. source: as `encoder_of`; keep: as `frozen_features`."""
     if "text" not in options.modalities:
-        return _absent(dataset), None
-    if options.text_mode == "features":
+        return absence(dataset)
+    if source is None:
         if any(split.text_features is None for split in dataset.splits.values()):
             raise DataError(
                 f"{dataset.name} has no precomputed text features ({dataset.source}).\n"
                 "  Encode its sentences instead:  --text-mode frozen  or  --text-mode finetune"
             )
-        return _features(dataset, "text_features"), None
-    source = resolve(options.text_encoder)
+        return features(dataset, "text_features")
     check_language(source, [s for split in dataset.splits.values() for s in split.text], dataset.name, dataset.language)
-    text = {name: _token_ids(dataset, split, source, options.max_tokens) for name, split in dataset.splits.items()}
-    if options.text_mode == "frozen":
-        text = {name: frozen_features(source, ids, progress=progress) for name, ids in text.items()}
-    return text, source
+    ids = {name: _token_ids(dataset, split, source, options.max_tokens) for name, split in dataset.splits.items()}
+    if options.text_mode == "finetune":
+        return ids
+    return {name: frozen_features(source, rows, progress=progress, keep=keep) for name, rows in ids.items()}
 
 
 def _token_ids(dataset: Dataset, split: Split, source: EncoderSource, max_tokens: int) -> Ragged:

@@ -128,6 +128,14 @@ class Writer:
             row += len(part)
         return array
 
+    def borrow(self, mapped: np.memmap, path: Path) -> np.ndarray:
+        """The array that `mapped` shows of `path`: not copied into the cache, which notes where it lies."""
+        array = np.asarray(mapped)
+        state = path.stat()
+        place = [str(path.resolve()), state.st_size, state.st_mtime_ns]
+        self._kept.append((array, [array.dtype.str, list(array.shape), mapped.offset, *place]))
+        return array
+
     def commit(self, dataset: Dataset) -> None:
         """Ends the file and gives it its name; the dataset's arrays stay valid."""
         if self._file is None:
@@ -181,8 +189,16 @@ class Writer:
 
 
 def _view(path: str | Path, entry: list[Any]) -> np.ndarray:
-    """A plain array over the file: numpy's own memmap class pays for each slice, and batching slices much."""
-    dtype, shape, offset = entry
+    """A plain array over the file: numpy's own memmap class pays for each slice, and batching slices much.
+
+    Raises OSError for an array that lies elsewhere, in a file that is gone or was changed.
+    """
+    dtype, shape, offset, *borrowed = entry
+    if borrowed:
+        path, size, changed = borrowed
+        state = os.stat(path)
+        if (state.st_size, state.st_mtime_ns) != (size, changed):
+            raise OSError(f"{path} was changed")
     if 0 in shape:
         return np.empty(shape, dtype)
     return np.asarray(np.memmap(path, dtype, "r", offset, tuple(shape)))
@@ -199,7 +215,7 @@ def _open(path: Path, say: Say) -> Dataset | None:
             if hashlib.sha256(header).digest() != digest:
                 raise ValueError("wrong checksum")
         return _unpack(json.loads(header), lambda entry: _view(path, entry))
-    except OSError:  # most often there is none; where it cannot be read, the Writer's failure says why
+    except OSError:  # most often there is none, or what it borrows is gone; the Writer's failure says what is wrong
         return None
     except (ValueError, struct.error) as error:
         say(f"the cached data {path} is damaged ({error}) and is made anew.")

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from tabulate import tabulate
 
-from msabench.data import leaks
+from msabench.data import leaks, quality
 from msabench.data.cards import Card
 from msabench.data.schema import SPLITS, Dataset
 from msabench.shown import printable
@@ -20,10 +20,57 @@ _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 
 def describe(dataset: Dataset, card: Card) -> str:
     """Several lines for people; `card` holds the numbers that are expected."""
-    parts = [_head(dataset, card), _sizes(dataset, card), _labels(dataset), _lengths(dataset), _notes(dataset)]
+    parts = [_head(dataset, card), sizes(dataset, card), _labels(dataset), _lengths(dataset), notes(dataset)]
     if dataset.truth:
         parts.append(_truth(dataset))
     return "\n\n".join(parts)
+
+
+def sizes(dataset: Dataset, card: Card) -> str:
+    videos = {name: leaks.videos(split) or set(split.ids) for name, split in dataset.splits.items()}
+    rows = []
+    for name, expected in zip(SPLITS, card.sizes or [None] * len(SPLITS), strict=True):
+        split = dataset.splits[name]
+        matches = "" if expected is None else f"= {expected}" if len(split) == expected else f"≠ {expected}"
+        row = (
+            name,
+            len(split),
+            matches,
+            len(videos[name]),
+            np.mean(split.labels),
+            np.std(split.labels),
+        )
+        rows.append((*row, f"{np.mean(split.labels == 0):.1%}"))
+    headers = ("split", "clips", card.sizes_source if card.sizes else "", "videos", "label mean", "std", "zeros")
+    overlap = [f"{a} and {b} share {n}" for a, b in combinations(SPLITS, 2) if (n := len(videos[a] & videos[b]))]
+    shared = "; ".join(overlap) if overlap else "no video stands in two splits"
+    table = tabulate(rows, headers, floatfmt=".3f", colalign=("left", "right", "left"))
+    return f"{table}\nvideos: {shared}"
+
+
+def trust(dataset: Dataset) -> str:
+    """What features know of the labels, on videos that the ridge has seen nothing of, and of valid."""
+    found = quality.features(dataset.splits)
+    if not found:
+        return "features: none that vary"
+    rows = [
+        (
+            one.modality,
+            one.width,
+            one.constant,
+            *("–" if np.isnan(value) else f"{value:.2f}" for value in (one.train, one.valid)),
+            "too few videos" if np.isnan(one.p) else f"{one.p:.1g}",
+            "KNOWS THE TRAIN LABELS" if one.leaks else "",
+        )
+        for one in found
+    ]
+    headers = ("features", "width", "constant", "r train", "r valid", "p", "")
+    return tabulate(rows, headers, colalign=("left", *["right"] * 5, "left"), disable_numparse=True)
+
+
+def notes(dataset: Dataset) -> str:
+    lines = (f"  - {printable(note, keep='')}" for note in dataset.notes or ("nothing",))
+    return "\n".join(["missing, repaired, unexpected:", *lines])
 
 
 def bar(share: float, width: int = 40) -> str:
@@ -54,28 +101,6 @@ def _head(dataset: Dataset, card: Card) -> str:
         rows += [("labels", f"{-card.label_range:g} to {card.label_range:g}, scored as {card.protocol}")]
         rows += [("language", card.language)]
     return tabulate(rows, tablefmt="plain")
-
-
-def _sizes(dataset: Dataset, card: Card) -> str:
-    videos = {name: leaks.videos(split) or set(split.ids) for name, split in dataset.splits.items()}
-    rows = []
-    for name, expected in zip(SPLITS, card.sizes or [None] * len(SPLITS), strict=True):
-        split = dataset.splits[name]
-        matches = "" if expected is None else f"= {expected}" if len(split) == expected else f"≠ {expected}"
-        row = (
-            name,
-            len(split),
-            matches,
-            len(videos[name]),
-            np.mean(split.labels),
-            np.std(split.labels),
-        )
-        rows.append((*row, f"{np.mean(split.labels == 0):.1%}"))
-    headers = ("split", "clips", card.sizes_source if card.sizes else "", "videos", "label mean", "std", "zeros")
-    overlap = [f"{a} and {b} share {n}" for a, b in combinations(SPLITS, 2) if (n := len(videos[a] & videos[b]))]
-    shared = "; ".join(overlap) if overlap else "no video stands in two splits"
-    table = tabulate(rows, headers, floatfmt=".3f", colalign=("left", "right", "left"))
-    return f"{table}\nvideos: {shared}"
 
 
 def _labels(dataset: Dataset) -> str:
@@ -119,11 +144,6 @@ def _modalities(dataset: Dataset) -> Iterator[tuple[str, np.ndarray | None, int 
 def _sequences(dataset: Dataset, field: str) -> tuple[np.ndarray | None, int]:
     found = [s for split in dataset.splits.values() if (s := getattr(split, field)) is not None]
     return (np.concatenate([s.lengths for s in found]), found[0].width) if found else (None, 0)
-
-
-def _notes(dataset: Dataset) -> str:
-    notes = (f"  - {printable(note, keep='')}" for note in dataset.notes or ("nothing",))
-    return "\n".join(["missing, repaired, unexpected:", *notes])
 
 
 def _truth(dataset: Dataset) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from msabench import files
+from msabench import cachedir, files
 from msabench.data import cache, find, readers
-from msabench.data.cards import CARDS
+from msabench.data.cards import CARDS, Card
 from msabench.data.fingerprint import fingerprint
 from msabench.data.schema import SPLITS, Dataset
 from msabench.errors import DataError, UsageError
@@ -58,31 +59,30 @@ def load(
     return _simulated(find.card(twin), alignment, say)
 
 
-def locate(card: find.Card, root: Path, alignment: str) -> Path | None:
-    """The dataset's file below `root`, or `root` itself, where it is a file or a folder that a reader knows."""
+def locate(card: Card, root: Path, alignment: str) -> Path | None:
+    """The dataset's file below `root`, or `root` itself, where it is a file or a folder that a reader knows, or one of
+    the dataset's own folders below it.
+
+    Raises DataError for a folder of the other alignment.
+    """
     found = find.find(card, root, alignment)
-    return root if found is None and root.is_dir() and readers.claimant(root) else found
+    for folder in (root, *(root / name for name in card.folders)) if found is None else ():
+        if folder.is_dir() and (reader := readers.claimant(folder)):
+            stated = getattr(reader, "alignment", lambda _: alignment)(folder)
+            if alignment not in ("auto", stated):
+                raise DataError(f"{folder}: the folder is read as {stated} data.\n  Expected: {alignment} data.")
+            return folder
+    return found
 
 
-def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
-    """The dataset in one file or folder, by way of the cache. Raises DataError when it cannot be read.
+def load_file(path: Path, card: Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
+    """The dataset in one file or folder, by way of the cache. Raises DataError when it cannot be read, and when it is
+    another published set.
 
     A file that is a part of a folder's dataset stands for the folder.
     """
     path = readers.whole(path)
-    reader = readers.claimant(path) if files.kind(path) == "a folder" else None
-    if reader is None:
-        files.check_file(path)
-        reader = readers.claimant(path)
-    try:
-        listed = getattr(reader, "sources", None)  # a reader's that reads only some files of a folder
-        source = cache.source_sha256(path, listed and listed(path))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    key = cache.key(card.name, card.label_range, card.sizes, card.own, source, readers.version())
-    cached = cache.cached(key, lambda writer: readers.read(path, card, writer), say)
-    # The card's words as they are today: not cached.
-    dataset = replace(cached, source=str(path), protocol=card.protocol, language=card.language)
+    dataset = _read(path, card, say)
     sizes = tuple(len(dataset.splits[split]) for split in SPLITS)
     for other in CARDS.values():
         if sizes == other.sizes != card.sizes and not (other.simulated or card.own):
@@ -93,7 +93,44 @@ def load_file(path: Path, card: find.Card, say: Callable[[str], None] = _to_stde
     return dataset
 
 
-def _simulated(card: find.Card, alignment: str, say: Callable[[str], None]) -> Dataset:
+def load_clips(path: Path, say: Callable[[str], None] = _to_stderr) -> Dataset:
+    """Anybody's clips in one file or folder, of whatever splits it has; labels that are not there are NaN.
+
+    Raises DataError when it cannot be read.
+    """
+    path = readers.whole(path)
+    card = Card("clips", "clips of one's own", path=path)
+    read = getattr(_reader(path), "clips", None)  # a table's, whose clips need neither splits nor labels
+    if read is None:
+        return _read(path, card, say)
+    # What the writer holds lasts as long as this process: a file without a name.
+    with cache.Writer(cachedir.directory() / "datasets" / cache.key(path, os.getpid())) as writer:
+        splits, notes = read(path, writer)
+    return Dataset(card.name, splits, fingerprint="", source=str(path), notes=notes)
+
+
+def _reader(path: Path) -> readers.Reader | None:
+    """The reader that knows it before it is opened. Raises DataError for what is neither file nor known folder."""
+    reader = readers.claimant(path) if files.kind(path) == "a folder" else None
+    if reader is None:
+        files.check_file(path)
+        reader = readers.claimant(path)
+    return reader
+
+
+def _read(path: Path, card: Card, say: Callable[[str], None]) -> Dataset:
+    listed = getattr(_reader(path), "sources", None)  # a reader's that reads only some files of a folder
+    try:
+        source = cache.source_sha256(path, listed and listed(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    key = cache.key(card.name, card.label_range, card.sizes, card.own, source, readers.version())
+    cached = cache.cached(key, lambda writer: readers.read(path, card, writer), say)
+    # The card's words as they are today: not cached.
+    return replace(cached, source=str(path), protocol=card.protocol, language=card.language)
+
+
+def _simulated(card: Card, alignment: str, say: Callable[[str], None]) -> Dataset:
     from msabench.data.twins import simulate
 
     if alignment == "aligned":

@@ -260,6 +260,16 @@ class _Telling(TypedDict, total=False):
 
 
 @with_config(STRICT)
+class _Handed(TypedDict):
+    """What the folder of a model that is handed on says of it; `data` is for who knows data."""
+
+    protocol: Count
+    code: Annotated[str, Field(pattern=SHA256)]
+    config: _Config
+    data: Part
+
+
+@with_config(STRICT)
 class _Part(TypedDict, total=False):
     """What is checked by itself, each under its name."""
 
@@ -275,6 +285,7 @@ class _Part(TypedDict, total=False):
     files: dict[FileName, bytes]
     curve: Annotated[_Curve, AfterValidator(_even)]
     metric: Annotated[_Metric, AfterValidator(_even)]
+    handed: _Handed
 
 
 # ---- checking

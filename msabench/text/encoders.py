@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -201,11 +202,12 @@ class GivenFeatures(nn.Module):
 
 
 def frozen_features(
-    source: EncoderSource, token_ids: Ragged, *, batch_size: int = 64, progress: bool = False
+    source: EncoderSource, token_ids: Ragged, *, batch_size: int = 64, progress: bool = False, keep: bool = True
 ) -> Ragged:
     """The untrained encoder's last hidden states, (sum of T, h) float32, memory-mapped.
 
     Computed once per encoder and token ids (so per dataset and max_tokens), then read from the cache directory.
+    keep: False for sentences that hardly come again, which leave nothing there.
     Raises DataError where that cannot be written.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # the last digits depend on it
@@ -213,6 +215,10 @@ def frozen_features(
     for array in (token_ids.values, token_ids.offsets):
         content.update(np.ascontiguousarray(array).data)
     path = cachedir.directory() / "text" / f"{content.hexdigest()[:32]}.npy"
+    if not keep and not path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            _encode(source, token_ids, Path(folder, path.name), batch_size, progress, device)
+            return Ragged(np.load(Path(folder, path.name)), token_ids.offsets)
     if not path.is_file():
         try:
             with cachedir.lock(path):  # of several workers that start at once, one encodes and the others wait

@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 
 from msabench import metrics
+from msabench.bars import tqdm
 from msabench.config import RunConfig
 from msabench.contract import Batch, Model, Output, State, checked_output, checked_scalars, faults, registry
 from msabench.data.batching import Prepared
+from msabench.data.fitted import Fitted
 from msabench.errors import ModelError, MsabenchError
 from msabench.seeds import derive, stream
 from msabench.train import checkpoint, gradients, kernels, signals
@@ -114,7 +116,7 @@ def _train(
     splits = ("valid",) if config.validation_only else ("valid", "test")
     model = build_model(config, data).to(device)
     if model.fit(data.for_fit()):
-        checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": 0})
+        _keep(workdir, model, data, epoch=0)
         return _finish(model, data, device, splits, Best(epoch=0), epochs=0, stopped="closed form", started=started)
 
     data = data.on(device)
@@ -152,7 +154,7 @@ def _train(
                 samples = {"id": np.array(data.splits["train"].ids), "label": data.splits["train"].labels}
                 recorder.artifact(f"epoch-{epoch:03d}.npz", _npz(samples | arrays))
             if improved:
-                checkpoint.save(workdir / "best.pt", {"model": model.state_dict(), "epoch": epoch})
+                _keep(workdir, model, data, epoch)
             recorder.log(logged, epoch)
             seconds = before + time.perf_counter() - started
             state = {"trainer": trainer.state_dict(), "best": vars(best), "epoch": epoch, "seconds": seconds}
@@ -164,6 +166,12 @@ def _train(
     return _finish(model, data, device, splits, best, epochs=epoch, stopped=stopped, started=started - before)
 
 
+def _keep(workdir: Path, model: Model, data: Prepared, epoch: int) -> None:
+    """The weights so far the best, with all that new clips need beside them: `msabench.runs.predict` reads both."""
+    content = {"model": model.state_dict(), "epoch": epoch, "data": Fitted.of(data).to_dict()}
+    checkpoint.save(workdir / "best.pt", content)
+
+
 def build_model(config: RunConfig, data: Prepared) -> Model:
     """The model of a run, initialised from the run's seed."""
     torch.manual_seed(derive(config.seed, "init"))
@@ -171,7 +179,7 @@ def build_model(config: RunConfig, data: Prepared) -> Model:
 
 
 @torch.inference_mode()
-def predict(model: Model, data: Prepared, split: str, device: torch.device) -> np.ndarray:
+def predict(model: Model, data: Prepared, split: str, device: torch.device, *, progress: bool = False) -> np.ndarray:
     """(N,) float64 predictions in the split's own order, made without its labels.
 
     Raises ModelError for what is no prediction per sample, and for one that is not finite.
@@ -179,7 +187,9 @@ def predict(model: Model, data: Prepared, split: str, device: torch.device) -> n
     model.eval()
     predictions = np.full(data.n(split), np.nan)
     # Evaluation keeps no activations: larger batches than in training cost nothing.
-    for rows, batch in data.unlabelled(split, batch_size=128):
+    batches = data.unlabelled(split, batch_size=128)
+    total = data.n_batches(split, 128)
+    for rows, batch in tqdm(batches, desc=f"predicting {split}", total=total, delay=2, disable=not progress):
         output = checked_output(model(batch.to(device)), batch, training=False)
         predictions[rows] = output.prediction.double().cpu().numpy()
     if bad := int((~np.isfinite(predictions)).sum()):

@@ -123,3 +123,35 @@ def test_real_splits_raise_no_false_alarm(shared_data, folder):
 
 def test_a_twin_raises_no_false_alarm():
     assert leaks.notes(load("mosi-sim").splits) == ()
+
+
+def saying(split: Split, *text: str) -> Split:
+    return replace(split, text=[*text, *split.text[len(text) :]])
+
+
+def test_long_sentences_with_their_label_in_two_splits_are_counted(splits):
+    splits["train"] = saying(splits["train"], "I really liked this film.", "It's not that good of a movie", "two")
+    splits["test"] = saying(splits["test"], "its NOT that good, of a  movie!", "i really liked this film", "two")
+    (note,) = leaks.notes(splits)
+    assert note == "leak: 1 clips of test say a sentence of 6 words or more that stands in train too, with its label"
+
+
+def test_a_long_sentence_with_another_label_is_no_leak(splits):
+    text = "it is not that good of a movie"
+    splits["train"], splits["test"] = saying(splits["train"], text), saying(splits["test"], text)
+    splits["test"] = replace(splits["test"], labels=-splits["test"].labels)
+    assert leaks.notes(splits) == ()
+
+
+def test_words_of_chinese_are_its_characters(splits):
+    splits["train"], splits["test"] = (saying(splits[name], "这部电影非常好看。", "好看") for name in ("train", "test"))
+    assert leaks.notes(splits)[0].startswith("leak: 1 clips of test say")
+
+
+def test_long_sentences_that_mostly_have_other_labels_are_said_by_chance(splits):
+    text = [f"it is about two women in {place}" for place in ("paris", "rome", "london")]
+    splits["train"], splits["test"] = (saying(splits[name], *text) for name in ("train", "test"))
+    labels = splits["test"].labels.copy()
+    labels[:2] = -1
+    splits["test"] = replace(splits["test"], labels=labels)
+    assert leaks.notes(splits) == ()

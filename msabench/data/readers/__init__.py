@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msabench.data import leaks
+from msabench.data import leaks, quality
 from msabench.data.cache import Writer
 from msabench.data.readers import unpickle
 from msabench.data.schema import Dataset
@@ -35,6 +35,9 @@ class Reader(Protocol):
 
     def claims(self, path: Path, head: bytes) -> bool:
         """Whether a file, by its name and first bytes, or a folder (head is b"") has this layout."""
+
+    def alignment(self, path: Path) -> str:
+        """Optional: "aligned" or "unaligned", where that is known before reading. Raises DataError."""
 
     def read(self, path: Path, card: Card, writer: Writer) -> Dataset:
         """The dataset with its notes, its large arrays in `writer`.
@@ -72,7 +75,8 @@ def readers() -> list[ModuleType]:
 
 def version() -> str:
     """What a cached form depends on besides the source file."""
-    return ",".join([*(f"{reader.LAYOUT} {reader.VERSION}" for reader in readers()), f"leaks {leaks.VERSION}"])
+    parts = [*((reader.LAYOUT, reader.VERSION) for reader in readers()), ("leaks", leaks.VERSION)]
+    return ",".join(f"{name} {number}" for name, number in [*parts, ("quality", quality.VERSION)])
 
 
 def claimant(path: Path) -> Reader | None:
@@ -82,9 +86,9 @@ def claimant(path: Path) -> Reader | None:
         if not path.is_dir():
             with path.open("rb") as file:
                 head = file.read(HEAD)
+        return next((reader for reader in readers() if hasattr(reader, "claims") and reader.claims(path, head)), None)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    return next((reader for reader in readers() if hasattr(reader, "claims") and reader.claims(path, head)), None)
 
 
 def whole(path: Path) -> Path:
@@ -94,12 +98,14 @@ def whole(path: Path) -> Path:
 
 
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
-    """The dataset in a file or folder of any known layout, its large arrays in `writer`; what leaks is in its notes.
+    """The dataset in a file or folder of any known layout, its large arrays in `writer`; its notes tell what leaks, and
+    which features and labels are not to be trusted.
 
     Raises DataError when it cannot be read or has no known layout.
     """
     dataset = _read(path, card, writer)
-    return replace(dataset, notes=(*dataset.notes, *leaks.notes(dataset.splits)))
+    found = (*leaks.notes(dataset.splits), *quality.notes(dataset.splits, dataset.name))
+    return replace(dataset, notes=(*dataset.notes, *found))
 
 
 def _read(path: Path, card: Card, writer: Writer) -> Dataset:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msabench.data.cache import Writer
+from msabench.data.cache import Parts, Writer
 from msabench.data.fingerprint import fingerprint
 from msabench.data.readers.repair import HUGEST, Flaws, Padded, Tally, extents_by_zeros, float32, mended
 from msabench.data.schema import SPLITS, Dataset, Split
@@ -51,11 +51,8 @@ def sequences(
     """
     padded = {}
     for m, rows in clips.items():
-        lengths = _checked_lengths(rows, f"{where}: {m}")
-        if lengths.min() == lengths.max() > 1:
-            look = Padded.look(np.stack(list(rows)))
-            if not look.filled[:, [0, -1]].all():
-                padded[m] = look
+        if _are_padded(rows, f"{where}: {m}"):
+            padded[m] = Padded.look(np.stack(list(rows)))
     together = None
     if len(padded) == 2 and len({p.values.shape[1] for p in padded.values()}) == 1:
         together = np.logical_or.reduce([p.filled for p in padded.values()])
@@ -67,6 +64,32 @@ def sequences(
         else:
             found[m] = _joined(m, rows, split, tally, writer)
         note_silence(m, found[m], split, tally)
+    return found
+
+
+def streamed(m: str, parts: Parts, lengths: np.ndarray, width: int, split: str, tally: Tally, writer: Writer) -> Ragged:
+    """Sequences of known `lengths` (N,) whose steps `parts()` yields end to end, each part (n, width): never in memory.
+
+    Values that are not finite are set to 0, and counted as they pass.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    nan = infinite = 0
+
+    def mended() -> Iterator[np.ndarray]:
+        nonlocal nan, infinite
+        nan = infinite = 0  # called again where the cache cannot be written
+        for part in parts():
+            block = float32(part)
+            if not (finite := np.isfinite(block)).all():
+                missing = int(np.isnan(block).sum())
+                nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
+                block = np.nan_to_num(block, nan=0, posinf=0, neginf=0)
+            yield block
+
+    found = Ragged(writer.keep(mended, (int(offsets[-1]), width), np.float32), offsets)
+    tally.count(f"{m}: {{n}} NaN values set to 0", split, nan)
+    tally.count(f"{m}: {{n}} infinite values set to 0", split, infinite)
+    note_silence(m, found, split, tally)
     return found
 
 
@@ -180,10 +203,11 @@ def note_sizes(splits: Mapping[str, Split], card: Card, tally: Tally) -> None:
         tally.say(f"train/valid/test have {found} clips, not the {expected} of {card.sizes_source}")
 
 
-def _checked_lengths(rows: Sequence[np.ndarray], where: str) -> np.ndarray:
-    """(N,) int64. Raises DataError for what is no (T, d) numbers, and for more than one width."""
+def _are_padded(rows: Sequence[np.ndarray], where: str) -> bool:
+    """Whether all have one length, and some are 0 at an end. Raises DataError for what is no (T, d) numbers, and for
+    more than one width."""
     widths: dict[int, int] = {}  # the first row of each width
-    lengths = np.zeros(len(rows), np.int64)
+    lengths, open_ends = set(), False
     for i, row in enumerate(rows):
         if row.ndim != 2 or row.dtype.kind not in "fiub" or not row.shape[1]:
             raise DataError(
@@ -191,11 +215,12 @@ def _checked_lengths(rows: Sequence[np.ndarray], where: str) -> np.ndarray:
                 "  Expected: numbers of shape (T, d)."
             )
         widths.setdefault(row.shape[1], i)
-        lengths[i] = len(row)
+        lengths.add(len(row))
+        open_ends |= len(row) > 1 and not (row[0].any() and row[-1].any())
     if len(widths) > 1:
         found = ", ".join(f"{width} in clip {i}" for width, i in widths.items())
         raise DataError(f"{where}: clips differ in width.\n  Found: {found}.\n  Expected: one width in all.")
-    return lengths
+    return len(lengths) == 1 and open_ends
 
 
 def _joined(m: str, rows: Sequence[np.ndarray], split: str, tally: Tally, writer: Writer) -> Ragged:

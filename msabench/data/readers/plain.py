@@ -46,6 +46,10 @@ def claims(path: Path, head: bytes) -> bool:
     return path.suffix.lower() == ".csv" if not path.is_dir() else any((path / name).is_file() for name in _TABLES)
 
 
+def belongs(path: Path) -> bool:
+    return path.name in _TABLES
+
+
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
     table = _Table(path)
     if not card.own and not table.columns >= _FIELDS:
@@ -53,18 +57,21 @@ def read(path: Path, card: Card, writer: Writer) -> Dataset:
             f"{table.path}: this is data of your own, not {card.title}: published figures would stand beside it.\n"
             f"  Give it a name:  python -m msabench data add NAME {table.path.parent}"
         )
-    names = table.splits()
-    tally = Tally()
+    names, tally = table.splits(), Tally()
+    if empty := [split for split in SPLIT_NAMES if split not in names]:
+        raise table.error(f"split {empty[0]!r} is empty", f"{len(names):,} clips", "at least one clip in each split")
     table.note_columns(tally)
     splits = {split: table.rows(names == split).split(split, card.label_range, tally, writer) for split in SPLIT_NAMES}
     return assemble.dataset(path, splits, card, tally)
 
 
-def clips(path: Path, writer: Writer) -> tuple[Split, tuple[str, ...]]:
-    """All clips of a table to be predicted, which needs neither splits nor labels, and notes. A label that is not there
-    is NaN. Raises DataError."""
-    tally = Tally()
-    return _Table(path).split("all", np.inf, tally, writer, labelled=False), tally.notes()
+def clips(path: Path, writer: Writer) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """The clips of a table to be predicted, which needs neither splits ("clips" is their name then) nor labels (NaN),
+    and notes. Raises DataError."""
+    table, tally = _Table(path), Tally()
+    names = table.splits() if table.columns & {"split", "mode"} else np.full(len(table.frame), "clips")
+    parts = {name: table.rows(names == name) for name in dict.fromkeys(names)}
+    return {n: part.split(n, np.inf, tally, writer, labelled=False) for n, part in parts.items()}, tally.notes()
 
 
 def sources(path: Path) -> list[Path]:
@@ -113,8 +120,6 @@ class _Table:
                 f"{found.isna().sum()} such rows",
                 ", ".join(known),
             )
-        if empty := [split for split in SPLIT_NAMES if not (found == split).any()]:
-            raise self.error(f"split {empty[0]!r} is empty", f"{len(found):,} clips", "at least one clip in each split")
         return found.to_numpy()
 
     def split(self, split: str, label_range: float, tally: Tally, writer: Writer, *, labelled: bool = True) -> Split:

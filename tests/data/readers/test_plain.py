@@ -144,12 +144,16 @@ def test_own_data_never_goes_by_a_fields_name(table, tmp_path):
 
 def test_clips_to_be_predicted_need_neither_split_nor_label(table, tmp_path):
     (tmp_path / "new.csv").write_text(table[["id", "text"]].to_csv(index=False), "utf-8")
-    split, notes = plain.clips(tmp_path / "new.csv", cache.Writer(tmp_path / "cached"))
+    splits, notes = plain.clips(tmp_path / "new.csv", cache.Writer(tmp_path / "cached"))
+    split = splits["clips"]
     assert len(split) == 6
     assert np.isnan(split.labels).all()
     assert notes == ("the file has no audio", "the file has no visual")
     (tmp_path / "new.csv").write_text(table.assign(label=["1", *[""] * 5]).to_csv(index=False), "utf-8")
-    assert plain.clips(tmp_path / "new.csv", cache.Writer(tmp_path / "cached"))[0].labels[0] == 1
+    splits, _ = plain.clips(tmp_path / "new.csv", cache.Writer(tmp_path / "cached"))
+    assert list(splits) == ["train", "valid", "test"]
+    assert splits["train"].labels[0] == 1
+    assert np.isnan(splits["test"].labels).all()
 
 
 WRONG = {
