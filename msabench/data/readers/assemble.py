@@ -70,25 +70,21 @@ def sequences(
 def streamed(m: str, parts: Parts, lengths: np.ndarray, width: int, split: str, tally: Tally, writer: Writer) -> Ragged:
     """Sequences of known `lengths` (N,) whose steps `parts()` yields end to end, each part (n, width): never in memory.
 
-    Values that are not finite are set to 0, and counted as they pass.
+    What is no data is set to 0, and counted as it passes.
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    nan = infinite = 0
+    flaws = Flaws()
 
-    def mended() -> Iterator[np.ndarray]:
-        nonlocal nan, infinite
-        nan = infinite = 0  # called again where the cache cannot be written
+    def clean() -> Iterator[np.ndarray]:
+        nonlocal flaws
+        flaws = Flaws()  # called again where the cache cannot be written
         for part in parts():
-            block = float32(part)
-            if not (finite := np.isfinite(block)).all():
-                missing = int(np.isnan(block).sum())
-                nan, infinite = nan + missing, infinite + int((~finite).sum()) - missing
-                block = np.nan_to_num(block, nan=0, posinf=0, neginf=0)
+            block, found = mended(float32(part))
+            flaws = flaws.plus(found)
             yield block
 
-    found = Ragged(writer.keep(mended, (int(offsets[-1]), width), np.float32), offsets)
-    tally.count(f"{m}: {{n}} NaN values set to 0", split, nan)
-    tally.count(f"{m}: {{n}} infinite values set to 0", split, infinite)
+    found = Ragged(writer.keep(clean, (int(offsets[-1]), width), np.float32), offsets)
+    note_repairs(m, flaws, split, tally)
     note_silence(m, found, split, tally)
     return found
 
