@@ -25,7 +25,7 @@ class Split:
     visual: Ragged | None = None
     text_features: Ragged | None = None  # precomputed (T, 768) BERT or (T, 300) GloVe features, where the file has them
     token_ids: Ragged | None = None  # the file's bert-base-uncased ids (int32), used only where it has no raw text
-    extra_labels: dict[str, np.ndarray] = field(default_factory=dict)  # e.g. CH-SIMS' "text", "audio", "visual"
+    extra_labels: dict[str, np.ndarray] = field(default_factory=dict)  # CH-SIMS' "text", …; MOSEI's emotions
 
     def __len__(self) -> int:
         return len(self.labels)

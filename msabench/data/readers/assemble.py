@@ -69,7 +69,10 @@ def sequences(
 
 def streamed(m: str, parts: Parts, lengths: np.ndarray, width: int, split: str, tally: Tally, writer: Writer) -> Ragged:
     """Sequences of known `lengths` (N,) whose steps `parts()` yields end to end, each part (n, width): never all in
-    memory. What is no data is set to 0, and counted as it passes."""
+    memory.
+
+    What is no data is set to 0, and counted as it passes.
+    """
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     flaws = Flaws()
 
@@ -77,9 +80,9 @@ def streamed(m: str, parts: Parts, lengths: np.ndarray, width: int, split: str, 
         nonlocal flaws
         flaws = Flaws()  # called again where the cache cannot be written
         for part in parts():
-            values, found = mended(float32(part))
+            block, found = mended(float32(part))
             flaws = flaws.plus(found)
-            yield values
+            yield block
 
     found = Ragged(writer.keep(clean, (int(offsets[-1]), width), np.float32), offsets)
     note_repairs(m, flaws, split, tally)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LAYOUT = "CSD"
 HOLDS = "a folder of CMU-MultimodalSDK's .csd files: words, audio, visual, labels"
-VERSION = 1
+VERSION = 2
 PAUSE = "sp"
 _LARGEST = 1 << 27  # numbers of one video's words: an hour of 10,000 words has 740,000 of COVAREP
 
