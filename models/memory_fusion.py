@@ -142,7 +142,7 @@ class GatedScan(torch.autograd.Function):
         for a, dropout, gate, k, w, candidate, now in zip(*(p.split(sizes) for p in parts), strict=True):
             before, memory = memory[: len(a)], now
             if len(before):
-                a.addmm_(before, inner)
+                torch.addmm(a, before, inner, out=a)
             a.relu_().mul_(dropout)
             torch.addmm(bias, a, outer, out=gate).sigmoid_()
             torch.mul(w, candidate, out=now)
@@ -168,7 +168,8 @@ class GatedScan(torch.autograd.Function):
         later, carry = at_part[:0], k[:0]
         for at_m, by_gate, at_gate, open_, at_a, keep in zip(*(reversed(p.split(sizes)) for p in parts), strict=True):
             if len(later):
-                at_m[: len(later)].add_(carry).addmm_(later, inner.t())
+                reached = at_m[: len(later)].add_(carry)
+                torch.addmm(reached, later, inner.t(), out=reached)
             by_gate.mul_(at_m.unsqueeze(1))
             torch.mm(at_gate, outer.t(), out=at_a).mul_(open_)
             later, carry = at_a, at_m * keep

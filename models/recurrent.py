@@ -124,7 +124,7 @@ class LSTMScan(torch.autograd.Function):
         parts = (active, *active.split(d, dim=1), hidden, cells, squashed)
         for a, i, f, g, o, now_h, now_c, s in zip(*(part.split(sizes) for part in parts), strict=True):
             if len(h):
-                a.addmm_(h[: len(a)], doubled.t())
+                torch.addmm(a, h[: len(a)], doubled.t(), out=a)
             a.sigmoid_()
             torch.add(minus, g, alpha=2, out=g)
             torch.mul(i, g, out=now_c)
@@ -157,7 +157,8 @@ class LSTMScan(torch.autograd.Function):
         later, carry = slope[:0], by_c[:0]  # the later time's gradients of gates, and of its cell state before
         for all_, of_ifg, of_o, at_h, at_c, k, f in zip(*(reversed(p.split(sizes)) for p in parts), strict=True):
             if len(later):
-                at_h[: len(later)].addmm_(later, weight)
+                reached = at_h[: len(later)]
+                torch.addmm(reached, later, weight, out=reached)
                 at_c[: len(later)].add_(carry)
             at_c.addcmul_(at_h, k)
             of_ifg.mul_(at_c.unsqueeze(1))
