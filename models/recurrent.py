@@ -164,7 +164,8 @@ class LSTMScan(torch.autograd.Function):
             of_ifg.mul_(at_c.unsqueeze(1))
             of_o.mul_(at_h)
             later, carry = all_, at_c.mul_(f)
-        return slope, slope[first:].t() @ before_h, None
+        # With `out` torch's own product: oneDNN's (train/kernels.py) sets up, 1 ms, for each number of steps anew.
+        return slope, torch.mm(slope[first:].t(), before_h, out=torch.empty_like(weight)), None
 
 
 class LSTMEncoder(nn.Module):

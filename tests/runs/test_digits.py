@@ -80,8 +80,8 @@ def test_a_tiny_run_of_each_model_has_the_digits_of_its_protocol(model: str, tin
     if known is None:
         pytest.skip(f"no digits of {model} are recorded on this kind of machine: {this_kind()}")
     assert digits(model, data(str(tiny.path)), tmp_path) == known, (
-        "Other digits for the same configuration, data and code. If the harness changed them, raise config.PROTOCOL; if "
-        "the model's own file did, its runs have another key anyway: take its entries out of all kinds of machines. "
+        "Other digits for the same configuration, data and code. If the harness changed them, raise config.PROTOCOL; "
+        "if the model's own file did, its runs have another key anyway: take it out of all kinds of machines. "
         f"Then record them: python {__file__}"
     )
 
