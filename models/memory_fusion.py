@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -125,6 +126,7 @@ class GatedScan(torch.autograd.Function):
     """
 
     @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # under AMP
     def forward(
         ctx: Any,
         part: Tensor,
@@ -153,6 +155,7 @@ class GatedScan(torch.autograd.Function):
         return memories
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         read, noise, gates, candidates, memories, inner, outer = ctx.saved_tensors

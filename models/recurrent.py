@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -97,9 +98,10 @@ def earlier(x: Tensor, sizes: list[int]) -> Tensor:
 
 
 def lstm(x: Tensor, weights: Iterable[Tensor], sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """(N, d_in) in the order of `Steps`, weights as torch's -> hidden and cell states (N, h)."""
+    """(N, d_in) in the order of `Steps`, weights as torch's -> hidden and cell states (N, h). Precision: as `LSTM`."""
     weight_ih, weight_hh, bias_ih, bias_hh = weights
-    return LSTMScan.apply(F.linear(x, weight_ih, bias_ih + bias_hh), weight_hh, sizes)
+    with torch.autocast(x.device.type, enabled=False):
+        return LSTMScan.apply(F.linear(x.to(weight_ih.dtype), weight_ih, bias_ih + bias_hh), weight_hh, sizes)
 
 
 class LSTMScan(torch.autograd.Function):
@@ -112,6 +114,7 @@ class LSTMScan(torch.autograd.Function):
     """
 
     @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # under AMP
     def forward(ctx: Any, gates: Tensor, weight: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
         """gates (N, 4h), i, f, g, o, in the order of `Steps` and its sizes; weight (4h, h) -> hidden and cell states
         (N, h)."""
@@ -139,6 +142,7 @@ class LSTMScan(torch.autograd.Function):
         return hidden, cells
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, grad_h: Tensor, grad_c: Tensor) -> tuple[Tensor, Tensor, None]:
         active, hidden, cells, squashed, weight = ctx.saved_tensors

@@ -58,6 +58,17 @@ def test_both_orders_give_all_parameters_the_same_gradient() -> None:
     assert_close(*gradients, rtol=0, atol=1e-10)
 
 
+def test_it_trains_under_amp() -> None:
+    fusion, text = MemoryFusion(dict.fromkeys(MODALITIES, 4), SMALL), sequence(4, junk=1.0)
+    x = dict.fromkeys(MODALITIES, text.values.float())
+    expected = fusion(x, Steps(text))
+    with torch.autocast("cpu", torch.bfloat16):
+        got = fusion(x, Steps(text))
+    assert_close(got, expected, rtol=0, atol=0.05)
+    got.sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in fusion.parameters())
+
+
 def test_its_gates_have_their_dropout() -> None:
     """Dropped whole, a gate's hidden layer leaves it its bias: nothing is kept, half of each candidate written."""
     fusion = MemoryFusion(dict.fromkeys(MODALITIES, 4), replace(SMALL, dropout_keep=1.0, dropout_write=1.0)).double()

@@ -149,6 +149,14 @@ def test_an_lstm_keeps_its_precision_under_amp() -> None:
         assert not torch.equal(nn.LSTM.forward(lstm, x)[0], expected), "torch's own does not"
 
 
+def test_an_lstm_of_words_does_too() -> None:
+    encoder, x = LSTMEncoder(4, 6, 2), Sequence(torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.bool))
+    steps = Steps(x)
+    expected = lstm(steps.pack(x.values), encoder.lstm.all_weights[0], steps.sizes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(lstm(steps.pack(x.values), encoder.lstm.all_weights[0], steps.sizes), expected, rtol=0, atol=0)
+
+
 def test_bigrus_start_like_torchs() -> None:
     h = 16
     for parameter in BiGRUs([8], h).parameters():
