@@ -24,13 +24,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from flops import OTHERS, peak
+from flops import OTHERS, now, peak
 from tabulate import tabulate
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -71,15 +70,14 @@ class Limited:
         return getattr(self._data, name)
 
     def batches(self, *args: Any, **options: Any) -> Iterator[Batch]:
-        clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-        before = clock()
+        before = now()
         for number, batch in enumerate(self._data.batches(*args, **options)):
             if number == self._limit:
                 return
             yield batch
-            now = clock()
-            self.seconds.append(now - before)
-            before = now
+            done = now()
+            self.seconds.append(done - before)
+            before = done
 
 
 class Unpadded(Limited):
@@ -132,10 +130,10 @@ def _bandwidth(numbers: int) -> float:
 def _fastest(call: Callable[[], Any], times: int) -> float:
     best = float("inf")
     for _ in range(7):
-        start = time.perf_counter()
+        start = now()
         for _ in range(times):
             call()
-        best = min(best, (time.perf_counter() - start) / times)
+        best = min(best, (now() - start) / times)
     return best
 
 

@@ -25,8 +25,9 @@ from torch.nn import functional as F
 from msabench.config import TrainConfig
 from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequence, State
 from msabench.contract.registry import register
-from msabench.models.layers import Rates, Sizes, align_windows, last_step
-from msabench.models.recurrent import LSTMEncoder, run_cell
+from msabench.models.layers import Rates, Sizes, align_windows
+from msabench.models.memory_fusion import MemoryFusion, mlp
+from msabench.models.recurrent import LSTMEncoder, LSTMScan, Steps, run_cell
 
 
 @dataclass(frozen=True)
@@ -57,74 +58,6 @@ class MFMConfig(TrainConfig):
     weight_decay: float = 1e-3  # not on the text encoder
 
 
-def mlp(d_in: int, d_hidden: int, d_out: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(d_in, d_hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d_hidden, d_out))
-
-
-class MemoryFusion(nn.Module):
-    """MFN: an LSTM per modality, attention over their cell states of two steps, a gated memory. No head."""
-
-    def __init__(self, widths: dict[str, int], config: MFMConfig) -> None:
-        super().__init__()
-        c, sizes = config, {m: getattr(config.hidden, m) for m in MODALITIES}
-        self.memory, self.d = c.memory, sum(sizes.values())
-        self.cells = nn.ModuleDict({m: nn.LSTMCell(widths[m], h) for m, h in sizes.items()})
-        self.attend = mlp(2 * self.d, c.attention, 2 * self.d, c.dropout_attention)
-        self.propose = mlp(2 * self.d, c.candidate, c.memory, c.dropout_candidate)
-        self.keep = mlp(2 * self.d + c.memory, c.keep, c.memory, c.dropout_keep)  # γ1
-        self.write = mlp(2 * self.d + c.memory, c.write, c.memory, c.dropout_write)  # γ2
-
-    def forward(self, x: dict[str, Tensor], text: Sequence) -> Tensor:
-        """x: (B, T, d_m) each, its real steps those of `text` -> (B, d + memory): hidden states and memory at the last
-        real step."""
-        run = states_by_gates if text.mask.is_cuda else states_by_steps
-        hidden, cell = (
-            torch.cat(states, dim=-1) for states in zip(*(run(self.cells[m], x[m]) for m in x), strict=True)
-        )
-        before = torch.cat([torch.zeros_like(cell[:, :1]), cell[:, :-1]], dim=1)
-        pairs = text.pack(torch.cat([before, cell], dim=-1))  # (N, 2d), here and below of real steps alone
-        attended = self.attend(pairs).softmax(-1) * pairs
-        candidates = text.unpack(self.propose(attended).tanh())  # (B, T, memory)
-        gates = []
-        for gate in (self.keep, self.write):
-            of_attended, of_memory = gate[0].weight.split((2 * self.d, self.memory), dim=1)
-            part = text.unpack(F.linear(attended, of_attended, gate[0].bias))  # (B, T, hidden)
-            gates.append((part.unbind(1), of_memory.t(), gate[1:]))
-        memory, memories = attended.new_zeros(len(hidden), self.memory), []
-        for t, candidate in enumerate(candidates.unbind(1)):
-            keep, write = (rest(torch.addmm(part[t], memory, w)).sigmoid() for part, w, rest in gates)
-            memory = keep * memory + write * candidate
-            memories.append(memory)
-        return last_step(torch.cat([hidden, torch.stack(memories, dim=1)], dim=-1), text.lengths)
-
-
-def states_by_steps(cell: nn.LSTMCell, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden and cell states at every step, (B, T, h) each; nn.LSTM tells only the first."""
-    state, states = None, []
-    for step in x.unbind(1):
-        state = cell(step, state)
-        states.append(state)
-    hidden, cells = zip(*states, strict=True)
-    return torch.stack(hidden, dim=1), torch.stack(cells, dim=1)
-
-
-@torch.autocast("cuda", enabled=False)  # states, carried from step to step, stay precise
-def states_by_gates(cell: nn.LSTMCell, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The same from an LSTM's hidden states, of which all gates follow at once: twice the products, and for CUDA one
-    small operation a step in place of three and a cell's own call."""
-    x = x.to(cell.weight_ih.dtype)
-    hidden = run_cell(cell, x)
-    before = F.pad(hidden[:, :-1], (0, 0, 1, 0))
-    gates = F.linear(x, cell.weight_ih, cell.bias_ih) + F.linear(before, cell.weight_hh, cell.bias_hh)
-    i, f, g, _ = gates.chunk(4, dim=-1)
-    kept, added = f.sigmoid(), i.sigmoid() * g.tanh()
-    state, states = torch.zeros_like(added[:, 0]), []
-    for add, keep in zip(added.unbind(1), kept.unbind(1), strict=True):
-        state = torch.addcmul(add, keep, state)
-        states.append(state)
-    return hidden, torch.stack(states, dim=1)
-
-
 class Decoder(nn.Module):
     """An LSTM that reads the factors, then its own hidden state: (B, d_f) -> (N, d_m) at a sequence's real steps."""
 
@@ -133,10 +66,14 @@ class Decoder(nn.Module):
         self.cell = nn.LSTMCell(d_f, d_f)
         self.linear = nn.Linear(d_f, d_out)
 
-    def forward(self, factors: Tensor, text: Sequence) -> Tensor:
+    def forward(self, factors: Tensor, text: Sequence | Steps) -> Tensor:
         """Reading its own state is a matrix more on it: factors, then nothing, come in through the other one."""
+        cell, both = self.cell, self.cell.weight_hh + self.cell.weight_ih
+        if isinstance(text, Steps):
+            gates = text.first(F.linear(factors, cell.weight_ih)) + (cell.bias_ih + cell.bias_hh)
+            return self.linear(LSTMScan.apply(gates, both, text.sizes)[0])
         x = F.pad(factors.unsqueeze(1), (0, 0, 0, text.mask.shape[1] - 1))
-        return self.linear(text.pack(run_cell(self.cell, x, self.cell.weight_hh + self.cell.weight_ih)))
+        return self.linear(text.pack(run_cell(cell, x, both)))
 
 
 @register("mfm", MFMConfig)
@@ -160,15 +97,16 @@ class MFM(Model):
         text = batch.text
         x = {"text": self.text(text)}  # (B, T, d_m) each
         x |= {m: align_windows(batch[m], text.lengths, text.mask.shape[1]) for m in ("audio", "visual")}
-        z_y = self.code(self.fuse(x, text))  # (B, z_y)
+        steps = Steps.of(text)
+        z_y = self.code(self.fuse(x, steps))  # (B, z_y)
         f_y = self.factor(z_y)  # (B, f_y)
         output = Output(self.head(f_y).squeeze(-1))
         if not self.training:
             return output
-        z = {m: self.codes[m](Sequence(values, text.mask, text.real))[1] for m, values in x.items()}  # (B, z_m)
+        z = {m: self.codes[m].last(Sequence(values, text.mask, text.real)) for m, values in x.items()}  # (B, z_m)
         for m, values in x.items():
-            decoded = self.decode[m](torch.cat([f_y, self.factors[m](z[m])], dim=-1), text)  # (N, d_m)
-            output.extra[m] = (decoded - text.pack(values).detach()).square().mean()
+            decoded = self.decode[m](torch.cat([f_y, self.factors[m](z[m])], dim=-1), steps)  # (N, d_m)
+            output.extra[m] = (decoded - steps.pack(values).detach()).square().mean()
         output.extra["mmd"] = torch.stack([mmd(code) for code in (*z.values(), z_y)]).sum()
         return output
 
@@ -186,13 +124,14 @@ class MFM(Model):
         ]
 
 
+@torch.autocast("cuda", enabled=False)
 def mmd(z: Tensor) -> Tensor:
     """Squared maximum mean discrepancy between codes (B, d) and as many draws from N(0, I)."""
-    z = z.to(torch.promote_types(z.dtype, torch.float32))  # also under AMP
-    gauss = torch.randn_like(z)
-    return kernel(gauss, gauss).mean() + kernel(z, z).mean() - 2 * kernel(gauss, z).mean()
-
-
-def kernel(x: Tensor, y: Tensor) -> Tensor:
-    """(n, d), (m, d) -> (n, m)."""
-    return (-(x.unsqueeze(1) - y).square().mean(-1) / x.shape[1]).exp()
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    both = torch.cat([torch.randn_like(z), z])  # (2B, d)
+    norms = both.square().sum(1)
+    apart = norms + norms.unsqueeze(1) - 2 * both @ both.t()  # squared distances of all pairs
+    kernel = (-apart / z.shape[1] ** 2).exp()
+    side = torch.ones_like(norms)
+    side[len(z) :] = -1.0
+    return side @ kernel @ side / len(z) ** 2  # means over pairs of either kind, less twice those of both

@@ -30,7 +30,7 @@ class Subnets(nn.Module):
         h = {
             "audio": self.audio(masked_mean(batch.audio.values, batch.audio.mask)),
             "visual": self.visual(masked_mean(batch.visual.values, batch.visual.mask)),
-            "text": self.text(Sequence(text, batch.text.mask))[1],
+            "text": self.text.last(Sequence(text, batch.text.mask)),
         }
         return {m: F.pad(value, (1, 0), value=1.0) for m, value in h.items()}
 

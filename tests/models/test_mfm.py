@@ -12,15 +12,8 @@ from msabench.checks import synthetic
 from msabench.contract import MODALITIES, Batch, Sequence, State
 from msabench.literature.presets import build
 from msabench.models.layers import Rates, Sizes
-from msabench.models.mfm import (
-    MFM,
-    Decoder,
-    MemoryFusion,
-    MFMConfig,
-    mmd,
-    states_by_gates,
-    states_by_steps,
-)
+from msabench.models.mfm import MFM, Decoder, MFMConfig, mmd
+from msabench.models.recurrent import Steps
 
 SMALL = MFMConfig(
     hidden=Sizes(text=5, audio=3, visual=4), memory=6, attention=7, candidate=8, keep=9, write=10,
@@ -54,46 +47,6 @@ def terms_of(model: MFM, batch: Batch) -> dict[str, Tensor]:
     return model.loss(model.train()(batch), batch, State(1, 1, 0))
 
 
-def test_the_memory_fusion_is_mfns_recurrence_sample_by_sample() -> None:
-    """Zadeh et al. 2018, written with a loop over steps and samples."""
-    torch.manual_seed(0)
-    fusion = MemoryFusion(dict(synthetic.WIDTHS), SMALL)
-    lengths = torch.tensor([5, 3, 1])
-    x = {m: torch.randn(3, STEPS, width) for m, width in synthetic.WIDTHS.items()}
-    got = fusion(x, Sequence(x["text"], torch.arange(STEPS) < lengths[:, None]))
-    for row, length in enumerate(lengths):
-        h = {m: torch.zeros(cell.hidden_size) for m, cell in fusion.cells.items()}
-        c, memory = dict(h), torch.zeros(6)
-        for t in range(length):
-            before = torch.cat(list(c.values()))
-            for m, cell in fusion.cells.items():
-                i, f, g, o = (
-                    cell.weight_ih @ x[m][row, t] + cell.bias_ih + cell.weight_hh @ h[m] + cell.bias_hh
-                ).chunk(4)
-                c[m] = f.sigmoid() * c[m] + i.sigmoid() * g.tanh()
-                h[m] = o.sigmoid() * c[m].tanh()
-            pair = torch.cat([before, *c.values()])
-            attended = fusion.attend(pair).exp() / fusion.attend(pair).exp().sum() * pair
-            both = torch.cat([attended, memory])
-            memory = torch.sigmoid(fusion.keep(both)) * memory + torch.sigmoid(fusion.write(both)) * torch.tanh(
-                fusion.propose(attended)
-            )
-        assert_close(got[row], torch.cat([*h.values(), memory]))
-
-
-def test_cell_states_by_their_gates_are_those_step_by_step() -> None:
-    """What CUDA computes with, here on the CPU: states and all gradients in float64."""
-    cell = torch.nn.LSTMCell(4, 5).double()
-    x = torch.randn(3, 7, 4, dtype=torch.float64, requires_grad=True)
-    results = []
-    for states in (states_by_steps, states_by_gates):
-        hidden, cells = states(cell, x)
-        results.append(
-            [hidden, cells, *torch.autograd.grad(hidden.sin().sum() + cells.square().sum(), [x, *cell.parameters()])]
-        )
-    assert_close(*results, rtol=0, atol=1e-10)
-
-
 def test_a_decoder_reads_the_factors_and_then_itself() -> None:
     torch.manual_seed(0)
     decoder, factors = Decoder(4, 3), torch.randn(2, 4)
@@ -102,8 +55,9 @@ def test_a_decoder_reads_the_factors_and_then_itself() -> None:
     for _ in range(2):
         h, c = decoder.cell(h, (h, c))
         expected.append(decoder.linear(h))
-    mask = torch.tensor([[True, True, False], [True, True, True]])
-    assert_close(decoder(factors, Sequence(torch.zeros(2, 3), mask)), torch.stack(expected, 1)[mask])
+    text = Sequence(torch.zeros(2, 3), torch.tensor([[True, True, False], [True, True, True]]))
+    for order in (text, Steps(text)):
+        assert_close(decoder(factors, order), order.pack(torch.stack(expected, 1)))
 
 
 def test_the_discrepancy_is_the_mean_over_all_pairs() -> None:
@@ -135,7 +89,7 @@ def test_reconstruction_errors_are_means_over_real_steps_and_features() -> None:
         model.decode[m].register_forward_hook(lambda _, given, result, m=m: decoded.update({m: result}))
     terms = terms_of(model, batch)
     for m, weight in {"text": 2.0, "audio": 3.0, "visual": 5.0}.items():
-        errors = (decoded[m] - batch[m].values[batch[m].mask]).square()  # (real steps, d)
+        errors = (decoded[m] - Steps(batch.text).pack(batch[m].values)).square()  # (real steps, d)
         assert_close(terms[f"reconstruction_{m}"], weight * errors.mean())
 
 

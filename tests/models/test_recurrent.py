@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from msabench.contract import Sequence
 from msabench.models.layers import reverse
-from msabench.models.recurrent import LSTM, BiGRUs, BiLSTM, GRUScan, LSTMEncoder, one_gru
+from msabench.models.recurrent import LSTM, BiGRUs, BiLSTM, GRUScan, LSTMEncoder, LSTMScan, Steps, lstm, one_gru
 
 
 def test_the_lstm_vector_is_that_of_the_row_alone() -> None:
@@ -19,6 +19,46 @@ def test_the_lstm_vector_is_that_of_the_row_alone() -> None:
         alone, alone_vector = encoder(Sequence(row[None, :n], torch.ones(1, n, dtype=torch.bool)))
         assert_close(got[:n], alone[0])
         assert_close(out, alone_vector[0])
+
+
+def test_the_lstm_vector_of_words_is_the_same() -> None:
+    encoder, x = LSTMEncoder(4, 6, 2).double(), sequence(4, steps=9)
+    for junk in (0.0, 1e3):
+        assert_close(encoder.last(sequence(4, steps=9, junk=junk)), encoder(x)[1])
+
+
+def test_an_lstm_over_steps_is_torchs_on_packed_sequences() -> None:
+    """Hidden and cell states and all gradients."""
+    torch.manual_seed(0)
+    theirs, x = nn.LSTM(4, 3).double(), sequence(4, steps=8)
+    steps, weights = Steps(x), list(theirs.parameters())
+    hidden, cells = lstm(steps.pack(x.values), weights, steps.sizes)
+    packed = pack_padded_sequence(x.values, LENGTHS, batch_first=True, enforce_sorted=False)
+    outputs, (_, last_cells) = theirs(packed)
+    assert_close(hidden, outputs.data)
+    assert_close(steps.last(cells), last_cells[0])
+    results = [
+        torch.autograd.grad(h.sin().sum() + c.square().sum(), weights)
+        for h, c in ((hidden, steps.last(cells)), (outputs.data, last_cells))
+    ]
+    assert_close(*results)
+
+
+def test_steps_stand_time_by_time_the_longest_row_first() -> None:
+    """Rows of 1, 5 and 3 steps."""
+    where = torch.stack(torch.meshgrid(torch.arange(3), torch.arange(6), indexing="ij"), dim=-1)  # row, time
+    steps = Steps(sequence(1, steps=6))
+    packed = steps.pack(where)
+    assert packed.tolist() == [[1, 0], [2, 0], [0, 0], [1, 1], [2, 1], [1, 2], [2, 2], [1, 3], [1, 4]]
+    assert steps.last(packed).tolist() == [[0, 0], [1, 4], [2, 2]]
+    assert steps.first(where[:, 0]).tolist() == packed[:3].tolist() + [[0, 0]] * 6
+    assert steps.before(packed).tolist() == [[0, 0]] * 3 + packed[[0, 1, 3, 4, 5, 7]].tolist()
+
+
+def test_the_lstms_written_gradient_is_right() -> None:
+    draw = torch.Generator().manual_seed(0)
+    gates, weight = (torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in ((8, 8), (8, 2)))
+    assert torch.autograd.gradcheck(lambda *x: LSTMScan.apply(*x, [3, 2, 2, 1]), (gates, weight))
 
 
 def test_a_bilstm_is_torchs_on_packed_sequences() -> None:
@@ -107,6 +147,14 @@ def test_an_lstm_keeps_its_precision_under_amp() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(lstm(x)[0], expected)
         assert not torch.equal(nn.LSTM.forward(lstm, x)[0], expected), "torch's own does not"
+
+
+def test_an_lstm_of_words_does_too() -> None:
+    encoder, x = LSTMEncoder(4, 6, 2), Sequence(torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.bool))
+    steps = Steps(x)
+    expected = lstm(steps.pack(x.values), encoder.lstm.all_weights[0], steps.sizes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(lstm(steps.pack(x.values), encoder.lstm.all_weights[0], steps.sizes), expected, rtol=0, atol=0)
 
 
 def test_bigrus_start_like_torchs() -> None:

@@ -22,7 +22,7 @@ from msabench.contract import State, registry
 from msabench.contract.collate import pad
 from msabench.contract.registry import Entry
 from msabench.data.resident import Table
-from msabench.models import cross_modal, mfm, mult, recurrent
+from msabench.models import cross_modal, mult, recurrent
 from msabench.ragged import Ragged
 from msabench.text import packed
 from msabench.text.encoders import TextEncoder
@@ -72,7 +72,7 @@ def test_a_step_of_no_model_makes_the_host_wait(entry: Entry, monkeypatch: pytes
     monkeypatch.setattr(recurrent, "by_length", lambda run, x: run(x.values)[0])
     monkeypatch.setattr(cross_modal, "in_parts", lambda run, x: run(x))
     monkeypatch.setattr(mult, "in_parts", lambda run, x: run(x))
-    monkeypatch.setattr(mfm, "states_by_steps", mfm.states_by_gates)
+    monkeypatch.setattr(recurrent.Steps, "of", lambda x: x)
     model = rehearsal.build(entry).train()
     optimiser = make_optimiser(model)
     for epoch in (1, 3):
