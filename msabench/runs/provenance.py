@@ -19,7 +19,13 @@ from msabench.errors import UsageError
 PACKAGE = Path(__file__).resolve().parent.parent
 ROOT = PACKAGE.parent  # the checkout, or site-packages
 DECIDING = ("config.py", "ragged.py", "seeds.py", "metrics", "contract", "text", "data", "train")  # a run's digits
-WITHOUT_EFFECT = ("data/inspect.py", "data/readers/convert.py", "data/export.py")  # no run calls them
+WITHOUT_EFFECT = (
+    "data/inspect.py",
+    "data/given.py",
+    "data/diff.py",
+    "data/readers/convert.py",
+    "data/export.py",
+)  # no run calls them
 REPORTED = ("msabench", "torch", "transformers", "numpy", "scipy", "scikit-learn", "sacred", "pymongo")
 
 
