@@ -38,6 +38,12 @@ def check_file(path: Path) -> None:
         raise DataError(f"{shown(path)}: cannot be read: {why}. Expected: a file.")
 
 
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether the path, links followed, lies elsewhere than in the folder or below it. Raises DataError as `kind`."""
+    kind(path)
+    return not path.resolve().is_relative_to(folder.resolve())
+
+
 def expand(name: str | Path) -> Path:
     """The path with ~ and ~user written out, where they mean somebody."""
     try:

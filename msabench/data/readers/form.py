@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tokenize
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -242,11 +241,9 @@ class _Part:
         """A map of the array's file, with this dtype and number of axes."""
         file = _inside(self.path, f"{self.split}.{name}.npy")
         try:
-            mapped = np.lib.format.open_memmap(file, mode="r")
-        except (OSError, ValueError, EOFError, OverflowError, TypeError, RecursionError, MemoryError) as error:
-            self.refuse(name, "is no whole .npy file", brief(str(error), 120), f"an array of {dtype}")
-        except tokenize.TokenError:
-            self.refuse(name, "is no whole .npy file", "a header that cannot be read", f"an array of {dtype}")
+            mapped = assemble.npy(file)
+        except ValueError as error:
+            self.refuse(name, "is no whole .npy file", str(error), f"an array of {dtype}")
         if mapped.dtype.str != dtype or mapped.ndim != ndim or not mapped.flags.c_contiguous:
             order = "" if mapped.flags.c_contiguous else ", columns first"
             found, expected = (
@@ -264,7 +261,7 @@ def _inside(folder: Path, name: str) -> Path:
     """A regular file of the folder. Raises DataError for anything else, and for a link that leads out of it."""
     file = folder / name
     files.check_file(file)
-    if file.resolve().parent != folder.resolve():
+    if files.leads_out(file, folder):
         _refuse(file, "leads out of the folder", f"a link to {files.shown(file.resolve())}", "a file")
     return file
 
