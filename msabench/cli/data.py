@@ -64,7 +64,11 @@ def register(commands: argparse._SubParsersAction) -> None:
         "path", metavar="PATH", type=to_path, help="a folder with data.csv, or a file of any known layout"
     )
     add_.add_argument("--card", metavar="FILE", type=to_path, help="what is known of it, as YAML: see docs/own_data.md")
-    add_.add_argument("--replace", action="store_true", help="also where the name is taken by other data of yours")
+    add_.add_argument(
+        "--replace",
+        action="store_true",
+        help="also where the name is taken by other data of yours; its card stays, unless --card gives one",
+    )
     add_data_dir(add_)
     add_.set_defaults(handler=add)
 
@@ -127,9 +131,12 @@ def add(args: argparse.Namespace) -> int:
     root, _ = find.place(args.data_dir)
     path = files.expand(args.path)
     cards.check_name(args.name)
-    if args.name in cards.own(root) and not args.replace:
-        raise UsageError(f"{args.name} is registered already, in {root / args.name}. Another name, or --replace.")
-    card = cards.preview(args.name, path, args.card)
+    about = args.card
+    if args.name in cards.own(root):
+        if not args.replace:
+            raise UsageError(f"{args.name} is registered already, in {root / args.name}. Another name, or --replace.")
+        about = about or root / args.name / cards.FILE
+    card = cards.preview(args.name, path, about)
     dataset = load_file(path, card)
     outside = max(float(abs(split.labels).max()) for split in dataset.splits.values())
     if outside > card.label_range + 1e-4:
@@ -138,7 +145,7 @@ def add(args: argparse.Namespace) -> int:
             "  A score is negative, 0 or positive: take the middle of your scale away, and say in a card how far it "
             "reaches:\n    label_range: 5\n  and give it with --card FILE."
         )
-    place = cards.add(args.name, path, root, args.card)
+    place = cards.add(args.name, path, root, about)
     where = f" --data-dir '{args.data_dir}'" if args.data_dir else ""
     print(describe(dataset, card))
     print(f"\n{place}: registered as {args.name}. Run on it:  python -m msabench run ridge_all {args.name}{where}")

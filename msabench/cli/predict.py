@@ -6,13 +6,12 @@ import argparse
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_data_dir, add_store, chosen, parse_runs, to_path
 from msabench.errors import DataError, UsageError
-from msabench.files import check_file, kind, shown
+from msabench.files import check_file, kind, shown, write
 from msabench.shown import short
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def predict(args: argparse.Namespace) -> int:
     progress = not args.no_progress and sys.stderr.isatty()
     made = together(models, clips, device=args.device, progress=progress)
     if args.out is not None:
-        _write(args.out, made.to_csv())
+        write(args.out.expanduser(), made.to_csv())
     _print(made, args)
     return 0
 
@@ -140,25 +139,6 @@ def _check_place(path: Path) -> None:
     if (found := kind(path)) not in ("a file", "") or not os.access(path.parent, os.W_OK):
         why = f"is {found}" if found not in ("a file", "") else f"{shown(path.parent)} cannot be written to"
         raise DataError(f"--out {shown(path)}: {why}. Expected: the name of a file to be written.")
-
-
-def _write(path: Path, content: str) -> None:
-    """Whole or not at all. Raises DataError when the place cannot be written."""
-    path = path.expanduser()
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline=""
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{shown(path)}: cannot be written: {error.strerror or error}.") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _print(made: Predictions, args: argparse.Namespace) -> None:

@@ -43,7 +43,12 @@ def load(
         return _simulated(card, alignment, say)
     if card.path is not None:
         if alignment != "auto":
-            raise DataError(f"{name} is one file or folder of your own.\n  Expected: --alignment auto.")
+            raise DataError(f"{name} is one file or folder of your own.\n  Expected: alignment auto.")
+        if not files.kind(card.path):
+            raise DataError(
+                f"{name}: its data is no longer at {files.shown(card.path)}, where its card says that it is.\n"
+                f"  Expected: a file or folder. Where it is now:  python -m msabench data add {name} PATH --replace"
+            )
         return load_file(card.path, card, say)
     root, named = find.place(data_dir)
     path = locate(card, root, alignment)

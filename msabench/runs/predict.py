@@ -18,7 +18,7 @@ from msabench import metrics
 from msabench.config import DataConfig, RunConfig
 from msabench.contract import configure, faults, registry
 from msabench.data import find, loading
-from msabench.data.batching import Prepared, prepare
+from msabench.data.batching import Prepared, identity, prepare
 from msabench.data.fitted import Fitted, present
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError, UsageError, closest
@@ -136,7 +136,9 @@ class Trained:
         config = self.config
         if {*SPLITS} <= {*dataset.splits}:
             data = prepare(as_it_is(dataset), config.data, standardise=config.hparams.standardise)
-            if data.identity == self.identity:
+            if (
+                identity(data.fingerprint, data.encoder_source) == self.identity
+            ):  # runs of own data are no such old ones
                 return Fitted.of(data)
         raise DataError(
             f"{self.name} was trained on other data than this {dataset.name}, or with another text encoder, and it was "

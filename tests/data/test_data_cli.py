@@ -183,3 +183,18 @@ def test_a_damaged_card_is_listed_as_such(msabench, tmp_path, capsys):
     (tmp_path / "reviews" / "card.yaml").write_text("a: [")
     assert msabench("list", "--data-dir", tmp_path) == 0
     assert "damaged card" in capsys.readouterr().out
+
+
+def test_a_card_stays_when_data_moves_unless_another_is_given(msabench, reviews, tmp_path):
+    (tmp_path / "card.yaml").write_text("title: Our reviews\nlabel_range: 2")
+    words, place = ("add", "reviews"), ("--data-dir", tmp_path / "data")
+    assert msabench(*words, reviews, "--card", tmp_path / "card.yaml", *place) == 0
+    reviews.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"its data is no longer at .*reviews(?s:.*)data add reviews PATH --replace"):
+        load("reviews", tmp_path / "data")
+    assert msabench(*words, tmp_path / "moved", "--replace", *place) == 0
+    assert load("reviews", tmp_path / "data").label_range == 2
+    (tmp_path / "card.yaml").write_text("label_range: 4")
+    assert msabench(*words, tmp_path / "moved", "--replace", "--card", tmp_path / "card.yaml", *place) == 0
+    card = find.card("reviews", tmp_path / "data")
+    assert (card.label_range, card.title) == (4, "reviews")
