@@ -20,6 +20,7 @@ from msabench.contract import configure, faults, registry
 from msabench.data import find, loading
 from msabench.data.batching import Prepared, identity, prepare
 from msabench.data.fitted import Fitted, present
+from msabench.data.given import given
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError, UsageError, closest
 from msabench.frames import frame
@@ -277,10 +278,12 @@ def _sentences(text: str | Iterable[str]) -> Dataset:
 def _read(data: object, data_dir: str | Path | None, options: DataConfig) -> Dataset:
     if not isinstance(data, str | os.PathLike):
         raise UsageError(f"predict: expected clips as load(…) gives them, or a path, got {type(data).__name__}.")
-    path = Path(data).expanduser()
-    if str(data) in find.CARDS or not (path.exists() or os.sep in str(data) or path.suffix):
-        return loading.load(str(data), data_dir, alignment=options.alignment, allow_sim=False, say=log.warning)
-    return loading.load_clips(path, log.warning)
+    source, place = str(data), None if data_dir is None else Path(data_dir)
+    if source in find.names(place):
+        return loading.load(source, place, alignment=options.alignment, allow_sim=False, say=log.warning)
+    found = given(source, place, alignment=options.alignment)
+    assert found.path is not None  # only a name means a twin
+    return loading.load_clips(found.path, found.card, log.warning)
 
 
 # ---- whose predictions

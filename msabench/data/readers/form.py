@@ -111,10 +111,13 @@ def _named(path: Path, header: dict[str, Any], card: Card) -> str:
     name = header["name"]
     if name in TWINS:
         return name
-    if card.simulated or (not card.own and name in cards.CARDS and name != card.name):
-        raise DataError(f"{path}: this is {name}, not {card.name}.")
+    if card.simulated or (not card.own and name != card.name):
+        raise DataError(
+            f"{path}: this is {name}, not {card.name}.\n"
+            f"  If it is:  python -m msabench data convert … --name {card.name}"
+        )
     said, expected = (header["protocol"], header["label_range"]), (card.protocol, card.label_range)
-    if card.own and said != expected:
+    if said != expected:
         scored, known = (f"{protocol} in [-{reach:g}, {reach:g}]" for protocol, reach in (said, expected))
         raise DataError(
             f"{path}: its labels are scored as {scored}; the card of {card.name} says {known}.\n"
