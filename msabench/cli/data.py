@@ -26,9 +26,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     actions = command.add_subparsers(metavar="ACTION", required=True)
 
     info_ = actions.add_parser("info", help="sizes, labels, lengths, defects of a dataset")
-    info_.add_argument("name", metavar="NAME", help="see: msabench data list")
-    add_data_dir(info_)
-    info_.add_argument("--alignment", choices=("auto", "aligned", "unaligned"), default="auto")
+    info_.add_argument("source", metavar="DATASET", type=_source, help="a name (see: msabench data list), or a path")
+    _add_place(info_)
     info_.set_defaults(handler=info)
 
     verify_ = actions.add_parser(
@@ -114,10 +113,18 @@ def _source(text: str) -> str:
 
 def info(args: argparse.Namespace) -> int:
     from msabench.data import find, load
+    from msabench.data.cards import CARDS
+    from msabench.data.given import given
     from msabench.data.inspect import describe
 
-    dataset = load(args.name, args.data_dir, alignment=args.alignment)
-    print(describe(dataset, find.card(dataset.name, args.data_dir)))
+    if args.source in find.names(args.data_dir) and args.name is None:  # its twin, where it is not there
+        dataset = load(args.source, args.data_dir, alignment=args.alignment)
+        card = find.card(dataset.name, args.data_dir)
+    else:
+        chosen = given(args.source, args.data_dir, alignment=args.alignment, name=args.name)
+        dataset = chosen.load()
+        card = CARDS.get(dataset.name, chosen.card)
+    print(describe(dataset, card))
     return 0
 
 

@@ -72,7 +72,7 @@ def predict(args: argparse.Namespace) -> int:
     text = [*args.text, *(_lines(args.text_file) if args.text_file else [])] if alone else None
 
     from msabench.contract import registry
-    from msabench.runs.predict import clips_of, together
+    from msabench.runs.predict import clips_of, notes, together
 
     if args.model_path is not None:
         registry.load_file(args.model_path)
@@ -81,7 +81,7 @@ def predict(args: argparse.Namespace) -> int:
     models = _models(words, args)
     options = models[0].config.data
     clips = clips_of(data, args.split, text=text, data_dir=args.data_dir, options=options)
-    for note in clips.dataset.notes:
+    for note in notes(models, clips):
         print(f"msabench: data: {note}", file=sys.stderr)
     progress = not args.no_progress and sys.stderr.isatty()
     made = together(models, clips, device=args.device, progress=progress)

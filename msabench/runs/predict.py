@@ -16,7 +16,7 @@ import torch
 
 from msabench import metrics
 from msabench.config import DataConfig, RunConfig
-from msabench.contract import configure, faults, registry
+from msabench.contract import MODALITIES, configure, faults, registry
 from msabench.data import find, loading
 from msabench.data.batching import Prepared, identity, prepare
 from msabench.data.fitted import Fitted, present
@@ -221,6 +221,14 @@ def together(models: Sequence[Trained], clips: Clips, *, device: str = "auto", p
         columns={model: np.concatenate([*by_split.values()]) for model, by_split in made.items()},
         metrics=fitted.metrics if fitted else clips.dataset.protocol,
     )
+
+
+def notes(models: Sequence[Trained], clips: Clips) -> list[str]:
+    """What is known of the clips' data, but for modalities that no model reads."""
+    read = {m for model in models for m in (reads(model.config, model.fitted) if model.fitted else MODALITIES)}
+    ways = ("", "the file has no ", "the folder has no ")
+    foreign = tuple(f"{way}{m}" for m in MODALITIES if m not in read for way in ways)
+    return [note for note in clips.dataset.notes if not note.startswith(foreign)]
 
 
 def _named(models: Sequence[Trained]) -> dict[str, Trained]:

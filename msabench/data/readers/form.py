@@ -21,7 +21,7 @@ from msabench.data.cache import Writer
 from msabench.data.fingerprint import SEQUENCES, fingerprint
 from msabench.data.readers import assemble
 from msabench.data.readers.mmsa import TWINS
-from msabench.data.readers.repair import Tally
+from msabench.data.readers.repair import HUGEST, Tally
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError
 from msabench.metrics import PROTOCOLS
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
 
 LAYOUT = "msabench"
 HOLDS = "a folder with dataset.json and .npy files"
-VERSION = 1
+VERSION = 2
 
 HEADER = "dataset.json"
 FORMAT = "msabench dataset"
 NUMBER = 1  # raised when another form is written
 LABELS = re.compile(r"labels(\.[A-Za-z0-9_-]{1,40})?")  # "labels", and "labels.audio" of a modality alone
 _CLAIM = re.compile(rb'\{\s*"format"\s*:\s*"msabench dataset"')
+_BEGIN = b'{\n "format": "msabench dataset"'  # as `data convert` writes it: a header may be cut short within it
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 256 << 20  # bytes of dataset.json: a million clips
@@ -52,7 +53,8 @@ def claims(path: Path, head: bytes) -> bool:
         return False
     try:
         with header.open("rb") as file:
-            return bool(_CLAIM.match(file.read(512).lstrip()))
+            head = file.read(512).lstrip()
+        return bool(_CLAIM.match(head)) or _BEGIN.startswith(head)
     except OSError:
         return False
 
@@ -69,6 +71,7 @@ def read(path: Path, card: Card, writer: Writer) -> Dataset:
             f"  Expected: {header['fingerprint']}, as {HEADER} states. Convert the dataset again."
         )
     tally = Tally()
+    assemble.note_whole(splits, tally)
     if name not in TWINS:
         assemble.note_sizes(splits, card, tally)
     marks = (leaks.MARK, quality.MARK)  # what is found out anew at each reading
@@ -211,8 +214,9 @@ class _Part:
     def labels(self, name: str) -> np.ndarray:
         """(N,) float32."""
         values = self.array(name, _DTYPES["labels"], 1)
-        if len(values) != len(self.header["ids"]) or not np.isfinite(values).all():
-            found = f"{len(values):,} numbers, {int((~np.isfinite(values)).sum()):,} of them not finite"
+        scores = np.abs(values) <= HUGEST
+        if len(values) != len(self.header["ids"]) or not scores.all():
+            found = f"{len(values):,} numbers, {int((~scores).sum()):,} of them not finite"
             self.refuse(name, "is wrong", found, f"{len(self.header['ids']):,} scores")
         return values
 

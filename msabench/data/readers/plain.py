@@ -43,11 +43,15 @@ _READ = ("id", "video_id", "clip_id", "split", "mode", "text", "label", *_EXTRA.
 
 
 def claims(path: Path, head: bytes) -> bool:
-    return path.suffix.lower() == ".csv" if not path.is_dir() else any((path / name).is_file() for name in _TABLES)
+    return path.suffix.lower() == ".csv" if not path.is_dir() else _table_of(path) is not None
 
 
 def belongs(path: Path) -> bool:
-    return path.name in _TABLES
+    return path.name in _TABLES and path == _table_of(path.parent)
+
+
+def _table_of(folder: Path) -> Path | None:
+    return next((place for name in _TABLES if (place := folder / name).is_file()), None)
 
 
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
@@ -86,7 +90,7 @@ class _Table:
     """The rows of the table, all or those of one split. The frame's index is a row's number in the file."""
 
     def __init__(self, path: Path, frame: pd.DataFrame | None = None) -> None:
-        self.path = path if path.suffix.lower() == ".csv" else next(p for n in _TABLES if (p := path / n).is_file())
+        self.path = _table_of(path) or path
         self.frame = _parsed(self.path) if frame is None else frame
         if "id" not in self.frame and {"video_id", "clip_id"} <= set(self.frame):
             self.frame["id"] = self.frame["video_id"].str.strip() + "$_$" + self.frame["clip_id"].str.strip()
@@ -255,7 +259,10 @@ def _features(path: Path) -> np.ndarray:
     try:
         values = np.asarray(assemble.npy(path))
     except ValueError as error:
-        raise DataError(f"{path}: cannot be read: {error}.\n  Expected: a .npy array (T, d).") from None
+        size = f"{path.stat().st_size:,} bytes"
+        raise DataError(
+            f"{path}: cannot be read: {error}.\n  Found: {size}.\n  Expected: a .npy array (T, d)."
+        ) from None
     return values[None] if values.ndim == 1 else values
 
 
