@@ -4,7 +4,7 @@
 
 Writes CMU-MOSEI's size (16326/1871/4659 clips; audio and visual up to 500 steps of 74 and 35, some 20 words) times
 `--share` in each layout of tests/layouts.py, reads each in a process of its own with an empty cache, and deletes it.
-Seconds go from the call of `load` to the first training batch of audio and visual; memory is the process' own
+Seconds go from the call of `load_file` to the first training batch of audio and visual; memory is the process' own
 (RssAnon: what is mapped from the cache's file can be given back at any time), above what it had before, over the bytes
 of the arrays as the file holds them (padding and all).
 """
@@ -75,13 +75,14 @@ def read(path: Path) -> dict[str, float]:
     import torch  # noqa: F401 (its seconds and bytes are not the reader's)
 
     from msabench.config import DataConfig
-    from msabench.data import load
+    from msabench.data import cards
     from msabench.data.batching import prepare
+    from msabench.data.loading import load_file
 
     before, watch = own_memory(), Watch()
     watch.start()
     begin, worked = time.perf_counter(), time.process_time()
-    dataset = load("mosei", path, allow_sim=False)
+    dataset = load_file(path, cards.unnamed(path))
     data = prepare(dataset, DataConfig(modalities=("audio", "visual")), standardise=False)
     next(iter(data.batches("train", 32, generator=np.random.default_rng(0))))
     seconds, processor = time.perf_counter() - begin, time.process_time() - worked

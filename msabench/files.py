@@ -1,9 +1,11 @@
-"""Whether a path can be what a user means by it, before it is opened: a FIFO would keep us waiting for ever."""
+"""Whether a path can be what a user means by it, before it is opened (a FIFO would keep us waiting for ever); and files
+that are written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from msabench.errors import DataError
@@ -36,6 +38,32 @@ def check_file(path: Path) -> None:
     if (found := kind(path)) != "a file":
         why = f"it is {found}" if found else "there is no such file"
         raise DataError(f"{shown(path)}: cannot be read: {why}. Expected: a file.")
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether the path, links followed, lies elsewhere than in the folder or below it. Raises DataError as `kind`."""
+    kind(path)
+    return not path.resolve().is_relative_to(folder.resolve())
+
+
+def write(path: Path, content: str) -> None:
+    """The text in UTF-8, whole or not at all, with the folders that it needs. Raises DataError when the place cannot
+    be written."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline=""
+        ) as file:
+            temporary = Path(file.name)
+            file.write(content)
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{shown(path)}: cannot be written: {error.strerror or error}.") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def expand(name: str | Path) -> Path:

@@ -3,6 +3,7 @@ runs over. A new layout is one entry of LAYOUTS."""
 
 from __future__ import annotations
 
+import csv as tables
 import pickle
 from collections import defaultdict
 from collections.abc import Callable
@@ -13,7 +14,10 @@ from typing import Any
 import numpy as np
 from csd_files import write_csd
 
-from msabench.data.schema import Split
+from msabench.data.export import write_form
+from msabench.data.fingerprint import fingerprint
+from msabench.data.readers.repair import HUGEST
+from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.ragged import Ragged
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # CMU-MOSEI's "All Labels" after the score
@@ -53,6 +57,7 @@ class Layout:
     write: Callable[[Path, Splits], None]  # a file, or a folder, under exactly this name
     loses: frozenset[str] = frozenset()  # fields of Split; "ids": they come back under other names
     pickled: bool = True  # all its files are pickles: any part of their content can be spoilt
+    lines: str = ""  # its file of lines: where that is cut short cannot be seen
 
 
 def ragged(sequences: list[np.ndarray]) -> Ragged:
@@ -198,6 +203,29 @@ def csd(path: Path, splits: Splits) -> None:
     write_csd(path, {name: part(c) for name, c in splits.items()})
 
 
+def own(path: Path, splits: Splits) -> None:
+    """A folder as people make it, with the columns that the field's own table has, and a file of features per clip."""
+    path.mkdir()
+    with (path / "data.csv").open("w", newline="") as file:
+        table = tables.writer(file)
+        table.writerow(["video_id", "clip_id", "mode", "text", "label", "audio", "visual"])
+        for split, c in splits.items():
+            for words, visual, audio, label, video, k in rows(c):
+                names = [f"{split}-{m}-{video}-{k}.npy" for m in ("audio", "visual")]
+                for name, values in zip(names, (audio, visual), strict=True):
+                    np.save(path / name, values)  # with its objects as a pickle
+                table.writerow([video, k, split, " ".join(words), repr(float(label[0])), *names])
+
+
+def form(path: Path, splits: Splits) -> None:
+    """What `data convert` writes of them. Raises ValueError for what no reader would have left as it is."""
+    parts = {name: c.split() for name, c in splits.items()}
+    arrays = [c.audio.values for c in parts.values() if c.audio is not None]
+    if {*parts} != {*SPLITS} or any(a.dtype.kind != "f" or not (abs(a) < HUGEST).all() for a in arrays):
+        raise ValueError
+    write_form(Dataset("mosi", parts, fingerprint(parts), "made up"), path)
+
+
 _EMOTIONLESS = frozenset({"extra_labels"})
 _VOICES = frozenset({"extra_labels", "text_features"})
 _WORDLESS = frozenset({"extra_labels", "text"})
@@ -216,4 +244,6 @@ LAYOUTS = [
     Layout("SDK tutorials", "MISA", in_a_folder(tutorials), _VOICES),
     Layout("MMIM", "MISA", in_a_folder(mmim), _VOICES),
     Layout("CSD", "CSD", csd, frozenset({"text_features"}), pickled=False),
+    Layout("own folder", "folder", own, _VOICES, pickled=False, lines="data.csv"),
+    Layout("msabench's form", "msabench", form, pickled=False),
 ]

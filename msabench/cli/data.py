@@ -26,9 +26,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     actions = command.add_subparsers(metavar="ACTION", required=True)
 
     info_ = actions.add_parser("info", help="sizes, labels, lengths, defects of a dataset")
-    info_.add_argument("name", metavar="NAME", help="see: msabench data list")
-    add_data_dir(info_)
-    info_.add_argument("--alignment", choices=("auto", "aligned", "unaligned"), default="auto")
+    info_.add_argument("source", metavar="DATASET", type=_source, help="a name (see: msabench data list), or a path")
+    _add_place(info_)
     info_.set_defaults(handler=info)
 
     verify_ = actions.add_parser(
@@ -64,7 +63,11 @@ def register(commands: argparse._SubParsersAction) -> None:
         "path", metavar="PATH", type=to_path, help="a folder with data.csv, or a file of any known layout"
     )
     add_.add_argument("--card", metavar="FILE", type=to_path, help="what is known of it, as YAML: see docs/own_data.md")
-    add_.add_argument("--replace", action="store_true", help="also where the name is taken by other data of yours")
+    add_.add_argument(
+        "--replace",
+        action="store_true",
+        help="also where the name is taken by other data of yours; its card stays, unless --card gives one",
+    )
     add_data_dir(add_)
     add_.set_defaults(handler=add)
 
@@ -110,10 +113,18 @@ def _source(text: str) -> str:
 
 def info(args: argparse.Namespace) -> int:
     from msabench.data import find, load
+    from msabench.data.cards import CARDS
+    from msabench.data.given import given
     from msabench.data.inspect import describe
 
-    dataset = load(args.name, args.data_dir, alignment=args.alignment)
-    print(describe(dataset, find.card(dataset.name, args.data_dir)))
+    if args.source in find.names(args.data_dir) and args.name is None:  # its twin, where it is not there
+        dataset = load(args.source, args.data_dir, alignment=args.alignment)
+        card = find.card(dataset.name, args.data_dir)
+    else:
+        chosen = given(args.source, args.data_dir, alignment=args.alignment, name=args.name)
+        dataset = chosen.load()
+        card = CARDS.get(dataset.name, chosen.card)
+    print(describe(dataset, card))
     return 0
 
 
@@ -127,9 +138,12 @@ def add(args: argparse.Namespace) -> int:
     root, _ = find.place(args.data_dir)
     path = files.expand(args.path)
     cards.check_name(args.name)
-    if args.name in cards.own(root) and not args.replace:
-        raise UsageError(f"{args.name} is registered already, in {root / args.name}. Another name, or --replace.")
-    card = cards.preview(args.name, path, args.card)
+    about = args.card
+    if args.name in cards.own(root):
+        if not args.replace:
+            raise UsageError(f"{args.name} is registered already, in {root / args.name}. Another name, or --replace.")
+        about = about or root / args.name / cards.FILE
+    card = cards.preview(args.name, path, about)
     dataset = load_file(path, card)
     outside = max(float(abs(split.labels).max()) for split in dataset.splits.values())
     if outside > card.label_range + 1e-4:
@@ -138,7 +152,7 @@ def add(args: argparse.Namespace) -> int:
             "  A score is negative, 0 or positive: take the middle of your scale away, and say in a card how far it "
             "reaches:\n    label_range: 5\n  and give it with --card FILE."
         )
-    place = cards.add(args.name, path, root, args.card)
+    place = cards.add(args.name, path, root, about)
     where = f" --data-dir '{args.data_dir}'" if args.data_dir else ""
     print(describe(dataset, card))
     print(f"\n{place}: registered as {args.name}. Run on it:  python -m msabench run ridge_all {args.name}{where}")

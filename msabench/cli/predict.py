@@ -6,13 +6,12 @@ import argparse
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msabench.cli.options import add_data_dir, add_store, chosen, parse_runs, to_path
 from msabench.errors import DataError, UsageError
-from msabench.files import check_file, kind, shown
+from msabench.files import check_file, kind, shown, write
 from msabench.shown import short
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def predict(args: argparse.Namespace) -> int:
     text = [*args.text, *(_lines(args.text_file) if args.text_file else [])] if alone else None
 
     from msabench.contract import registry
-    from msabench.runs.predict import clips_of, together
+    from msabench.runs.predict import clips_of, notes, together
 
     if args.model_path is not None:
         registry.load_file(args.model_path)
@@ -82,12 +81,12 @@ def predict(args: argparse.Namespace) -> int:
     models = _models(words, args)
     options = models[0].config.data
     clips = clips_of(data, args.split, text=text, data_dir=args.data_dir, options=options)
-    for note in clips.dataset.notes:
+    for note in notes(models, clips):
         print(f"msabench: data: {note}", file=sys.stderr)
     progress = not args.no_progress and sys.stderr.isatty()
     made = together(models, clips, device=args.device, progress=progress)
     if args.out is not None:
-        _write(args.out, made.to_csv())
+        write(args.out.expanduser(), made.to_csv())
     _print(made, args)
     return 0
 
@@ -140,25 +139,6 @@ def _check_place(path: Path) -> None:
     if (found := kind(path)) not in ("a file", "") or not os.access(path.parent, os.W_OK):
         why = f"is {found}" if found not in ("a file", "") else f"{shown(path.parent)} cannot be written to"
         raise DataError(f"--out {shown(path)}: {why}. Expected: the name of a file to be written.")
-
-
-def _write(path: Path, content: str) -> None:
-    """Whole or not at all. Raises DataError when the place cannot be written."""
-    path = path.expanduser()
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline=""
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{shown(path)}: cannot be written: {error.strerror or error}.") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _print(made: Predictions, args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch, DataSpec
 from msabench.contract.collate import BLOCK, Scale, pad
+from msabench.data.cards import CARDS
 from msabench.data.resident import Tables, place
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.data.sealed import Sealed
@@ -134,7 +135,7 @@ class Prepared:
     @property
     def identity(self) -> str:
         """What a run's key holds of its data: the dataset's content and the text encoder's weights."""
-        return identity(self.fingerprint, self.encoder_source)
+        return identity(self.fingerprint, self.encoder_source, self.setting.get("labels", ""))
 
     @property
     def statistics(self) -> dict[str, dict[str, list[float]]]:
@@ -156,9 +157,15 @@ class Prepared:
         return tensor.pin_memory() if self.pin else tensor
 
 
-def identity(fingerprint: str, encoder: EncoderSource | None) -> str:
-    """Of a dataset by its fingerprint, and of the encoder that reads its text, if one does."""
-    return f"{fingerprint}/{encoder.fingerprint if encoder else ''}"
+def identity(fingerprint: str, encoder: EncoderSource | None, scoring: str = "") -> str:
+    """Of a dataset by its fingerprint, the encoder that reads its text, if one does, and `scoring` of own data."""
+    return f"{fingerprint}/{encoder.fingerprint if encoder else ''}{scoring and f'/{scoring}'}"
+
+
+def scoring(dataset: Dataset) -> str:
+    """How labels of own data are scored: its card says it, and may say otherwise tomorrow. "" of the field's sets."""
+    reach = dataset.label_range
+    return "" if dataset.name in CARDS else f"{-reach:g} to {reach:g} as {dataset.protocol}"
 
 
 def encoder_of(options: DataConfig) -> EncoderSource | None:
@@ -257,6 +264,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
             **({"precision": options.precision} if options.precision != "float32" else {}),
             "alignment": options.alignment if options.alignment != "auto" else alignment(splits),
             "modalities": [m for m in MODALITIES if m in options.modalities],
+            **({"labels": scored} if (scored := scoring(dataset)) else {}),
         },
         spec=DataSpec(
             widths=widths,

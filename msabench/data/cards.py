@@ -10,13 +10,14 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from msabench.data import written
 from msabench.errors import DataError, UsageError, closest
-from msabench.files import check_file, shown
+from msabench.files import shown, write
 from msabench.shown import brief
 
 MMSA = "https://github.com/thuiar/MMSA (README, section Datasets)"
@@ -42,7 +43,7 @@ class Card:
     language: str = "en"  # ISO 639-1
     licence: str = ""
     citation: str = ""
-    path: Path | None = None  # where a user's own data lies; None of the field's sets
+    path: Path | None = None  # where a user's own data lies (or lay: it may have moved); None of the field's sets
 
     @property
     def own(self) -> bool:
@@ -63,7 +64,7 @@ class _Written(BaseModel):
     protocol: Literal["mosi", "sims"] = "mosi"
     label_range: float | None = Field(default=None, gt=0, le=1e6)
     language: str = Field(default="en", pattern="^[a-z]{2,3}$")
-    sizes: list[int] = Field(default=[], max_length=3)
+    sizes: list[Annotated[int, Field(gt=0)]] = Field(default=[], min_length=3, max_length=3)
     licence: str = ""
     citation: str = ""
     source: str = ""
@@ -135,10 +136,10 @@ def own(root: Path) -> list[str]:
 def read(name: str, root: Path) -> Card:
     """The card of one's own dataset. Raises DataError where it is no card."""
     place = root / name / FILE
-    written = _written(place)
-    if not written.path:
+    told = _written(place)
+    if not told.path:
         raise DataError(f"{shown(place)}: has no 'path'. Expected: where the data lies, from the card's folder.")
-    return _card(name, written, place.parent / Path(written.path).expanduser())
+    return _card(name, told, place.parent / Path(told.path).expanduser())
 
 
 def add(name: str, path: Path, root: Path, about: Path | None = None) -> Path:
@@ -147,14 +148,10 @@ def add(name: str, path: Path, root: Path, about: Path | None = None) -> Path:
     Raises UsageError for a name that cannot be, DataError for a card that is none or cannot be written.
     """
     check_name(name)
-    written = _written(about) if about else _Written()
+    told = _written(about) if about else _Written()
     place = root / name / FILE
-    said = written.model_dump(exclude_defaults=True) | {"path": _from(place.parent, path)}
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(yaml.safe_dump(said, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{shown(place)}: cannot be written: {error.strerror or error}.") from None
+    said = told.model_dump(exclude_defaults=True) | {"path": _from(place.parent, path)}
+    write(place, yaml.safe_dump(said, allow_unicode=True, sort_keys=False))
     return place
 
 
@@ -188,36 +185,28 @@ def _usable(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and name not in CARDS and not name.endswith("-sim")
 
 
-def _card(name: str, written: _Written, path: Path) -> Card:
+def _card(name: str, told: _Written, path: Path) -> Card:
     return Card(
         name,
-        written.title or name,
-        tuple(written.sizes),
+        told.title or name,
+        tuple(told.sizes),
         "its card",
-        label_range=written.label_range or {"mosi": 3.0, "sims": 1.0}[written.protocol],
-        where=written.source,
-        protocol=written.protocol,
-        language=written.language,
-        licence=written.licence,
-        citation=written.citation,
+        label_range=told.label_range or {"mosi": 3.0, "sims": 1.0}[told.protocol],
+        where=told.source,
+        protocol=told.protocol,
+        language=told.language,
+        licence=told.licence,
+        citation=told.citation,
         path=path,
     )
 
 
 def _written(place: Path) -> _Written:
-    check_file(place)
     try:
-        if place.stat().st_size > _LARGEST:
-            raise DataError(f"{shown(place)}: is larger than a card can be ({_LARGEST:,} bytes).")
-        content: Any = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
-        return _Written.model_validate(content)
-    except OSError as error:
-        raise DataError(f"{shown(place)}: cannot be read: {error.strerror or error}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{shown(place)}: is no YAML: {brief(str(error), 200)}.") from None
+        return _Written.model_validate(written.content(place, "a card", _LARGEST))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = brief(".".join(map(str, first["loc"])))
         fields = ", ".join(_Written.model_fields)
         hint = closest(where, _Written.model_fields) if first["type"] == "extra_forbidden" else ""
         raise DataError(

@@ -66,7 +66,12 @@ def missing(card: Card, root: Path, named: str, alignment: str = "auto") -> Data
     """The error for a dataset that is not where it was looked for."""
     what = "not found in" if root.exists() else "there is no folder"
     listed = "\n".join(f"    {name}" for name in tried(card, root, alignment))
-    return DataError(f"{card.name}: {what} {root}{named and f' ({named})'}. Tried:\n{listed}\n{_where(card)}")
+    own = ", ".join(cards.own(root))
+    return DataError(
+        f"{card.name}: {what} {root}{named and f' ({named})'}. Tried:\n{listed}\n"
+        f"    and folders with .csd, train.pkl or dataset.json: there, or below it as {' or '.join(card.folders)}\n"
+        f"{_where(card)}{own and f'{chr(10)}  Data of your own is there as: {own}.'}"
+    )
 
 
 def tried(card: Card, root: Path, alignment: str = "auto") -> Iterator[str]:

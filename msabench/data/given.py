@@ -56,7 +56,9 @@ def given(source: str, data_dir: Path | None = None, *, alignment: str = "auto",
     if not files.kind(path):
         if not {"/", "."} & {*source}:
             find.card(source, data_dir)  # raises with the closest name
-        raise DataError(f"{files.shown(path)}: there is no such file or folder, nor a dataset of this name.")
+        raise DataError(
+            f"{files.shown(path)}: cannot be read: there is no such file or folder, nor a dataset of this name."
+        )
     card = find.card(name, data_dir) if name else None
     if files.kind(path) == "a folder" and readers.claimant(path) is None:
         return _below(path, card, alignment)

@@ -43,7 +43,12 @@ def load(
         return _simulated(card, alignment, say)
     if card.path is not None:
         if alignment != "auto":
-            raise DataError(f"{name} is one file or folder of your own.\n  Expected: --alignment auto.")
+            raise DataError(f"{name} is one file or folder of your own.\n  Expected: alignment auto.")
+        if not files.kind(card.path):
+            raise DataError(
+                f"{name}: its data is no longer at {files.shown(card.path)}, where its card says that it is.\n"
+                f"  Expected: a file or folder. Where it is now:  python -m msabench data add {name} PATH --replace"
+            )
         return load_file(card.path, card, say)
     root, named = find.place(data_dir)
     path = locate(card, root, alignment)
@@ -93,13 +98,12 @@ def load_file(path: Path, card: Card, say: Callable[[str], None] = _to_stderr) -
     return dataset
 
 
-def load_clips(path: Path, say: Callable[[str], None] = _to_stderr) -> Dataset:
-    """Anybody's clips in one file or folder, of whatever splits it has; labels that are not there are NaN.
+def load_clips(path: Path, card: Card, say: Callable[[str], None] = _to_stderr) -> Dataset:
+    """The clips in one file or folder, of whatever splits it has; labels that are not there are NaN.
 
     Raises DataError when it cannot be read.
     """
     path = readers.whole(path)
-    card = Card("clips", "clips of one's own", path=path)
     read = getattr(_reader(path), "clips", None)  # a table's, whose clips need neither splits nor labels
     if read is None:
         return _read(path, card, say)
@@ -124,7 +128,7 @@ def _read(path: Path, card: Card, say: Callable[[str], None]) -> Dataset:
         source = cache.source_sha256(path, listed and listed(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    key = cache.key(card.name, card.label_range, card.sizes, card.own, source, readers.version())
+    key = cache.key(card.name, card.label_range, card.protocol, card.sizes, card.own, source, readers.version())
     cached = cache.cached(key, lambda writer: readers.read(path, card, writer), say)
     # The card's words as they are today: not cached.
     return replace(cached, source=str(path), protocol=card.protocol, language=card.language)

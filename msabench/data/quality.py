@@ -20,7 +20,7 @@ from msabench.data.schema import SPLITS, Split
 from msabench.data.twins.simulate import statistics
 from msabench.ragged import Ragged
 
-VERSION = 1  # raised with every change of what `notes` says: cached data is then read anew
+VERSION = 2  # raised with every change of what `notes` says: cached data is then read anew
 MARK = "quality: "  # each note begins with it, or with a leak's
 SURE = 1e-4  # p below it: leaking. So are about 8 of 10,000 of the hardest honest modalities (benchmarks/README.md)
 FEATURES = ("audio", "visual", "text_features")
@@ -60,7 +60,7 @@ class Trust:
 def notes(splits: Mapping[str, Split], name: str) -> tuple[str, ...]:
     """One sentence per fault; `name`: the dataset's, whose published labels may be known. Test labels are counted, and
     used for nothing else."""
-    return (*_feature_notes(features(splits)), *_label_notes(splits, name))
+    return (*_feature_notes(features(splits)), *_label_notes(splits, name), *_scale_notes(splits))
 
 
 def features(splits: Mapping[str, Split]) -> list[Trust]:
@@ -197,6 +197,14 @@ def _label_notes(splits: Mapping[str, Split], name: str) -> Iterator[str]:
                 f"(mean {_mean(counts):.3f}, published {_mean(expected[what]):.3f}; "
                 f"zeros {counts['0']:,}, published {expected[what]['0']:,})"
             )
+
+
+def _scale_notes(splits: Mapping[str, Split]) -> Iterator[str]:
+    """Stars from 1 to 3 lie within -3 to 3, and are no sentiment."""
+    labels = np.concatenate([split.labels for split in splits.values()])
+    for side, alone in (("above", labels.min() > 0), ("below", labels.max() < 0)):
+        if alone:
+            yield f"{MARK}labels all lie {side} 0, the middle of the scale: subtract the middle of theirs"
 
 
 def _near(found: Counter[str], expected: Counter[str]) -> bool:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from msabench.data.find import card
-from msabench.errors import StoreError, UsageError
+from msabench.data.cards import CARDS
+from msabench.errors import StoreError
 from msabench.metrics.sentiment import Array
 from msabench.report.classes import confusion
 from msabench.report.columns import metric_protocol
@@ -167,10 +167,11 @@ def _tested(runs: Sequence[RunRecord], readers: Readers) -> Tested | None:
 
 
 def _range(run: RunRecord) -> float:
-    try:
-        return card(run.dataset).label_range
-    except UsageError:
-        return 3.0
+    """How far the labels of its data reach: as stored with it, else of a field's set."""
+    stored = run.data.get("label_range")
+    if isinstance(stored, int | float):
+        return float(stored)
+    return CARDS[run.dataset].label_range if run.dataset in CARDS else 3.0
 
 
 def _groups(pred: Array, true: Array, members: Members) -> Iterator[Group]:

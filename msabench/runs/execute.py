@@ -211,6 +211,7 @@ def _about(config: RunConfig, data: Prepared, environment: dict[str, Any], key: 
             "source": data.source,
             "truth": data.truth,
             "metrics": data.protocol,
+            "label_range": data.spec.label_range,
             "scales": data.statistics,
             "splits": {name: len(split) for name, split in data.splits.items()},
         },

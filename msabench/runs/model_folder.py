@@ -76,7 +76,6 @@ def _write(model: Trained, run: Run, source: EncoderSource | None, place: Path, 
     assert model.fitted is not None
     save_file({key: value.clone().contiguous() for key, value in model.weights.items()}, place / WEIGHTS)
     (place / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
-    (place / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
     config = model.config.to_dict()
     config["data"]["text_encoder"] = model.fitted.encoder or "auto"  # no folder of this machine
     content = {

@@ -16,10 +16,11 @@ import torch
 
 from msabench import metrics
 from msabench.config import DataConfig, RunConfig
-from msabench.contract import configure, faults, registry
+from msabench.contract import MODALITIES, configure, faults, registry
 from msabench.data import find, loading
-from msabench.data.batching import Prepared, prepare
+from msabench.data.batching import Prepared, identity, prepare
 from msabench.data.fitted import Fitted, present
+from msabench.data.given import given
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError, UsageError, closest
 from msabench.frames import frame
@@ -136,7 +137,9 @@ class Trained:
         config = self.config
         if {*SPLITS} <= {*dataset.splits}:
             data = prepare(as_it_is(dataset), config.data, standardise=config.hparams.standardise)
-            if data.identity == self.identity:
+            if (
+                identity(data.fingerprint, data.encoder_source) == self.identity
+            ):  # runs of own data are no such old ones
                 return Fitted.of(data)
         raise DataError(
             f"{self.name} was trained on other data than this {dataset.name}, or with another text encoder, and it was "
@@ -220,6 +223,14 @@ def together(models: Sequence[Trained], clips: Clips, *, device: str = "auto", p
     )
 
 
+def notes(models: Sequence[Trained], clips: Clips) -> list[str]:
+    """What is known of the clips' data, but for modalities that no model reads."""
+    read = {m for model in models for m in (reads(model.config, model.fitted) if model.fitted else MODALITIES)}
+    ways = ("", "the file has no ", "the folder has no ")
+    foreign = tuple(f"{way}{m}" for m in MODALITIES if m not in read for way in ways)
+    return [note for note in clips.dataset.notes if not note.startswith(foreign)]
+
+
 def _named(models: Sequence[Trained]) -> dict[str, Trained]:
     """Each under its name; runs of two stores may have one number."""
     found: dict[str, Trained] = {}
@@ -275,10 +286,12 @@ def _sentences(text: str | Iterable[str]) -> Dataset:
 def _read(data: object, data_dir: str | Path | None, options: DataConfig) -> Dataset:
     if not isinstance(data, str | os.PathLike):
         raise UsageError(f"predict: expected clips as load(…) gives them, or a path, got {type(data).__name__}.")
-    path = Path(data).expanduser()
-    if str(data) in find.CARDS or not (path.exists() or os.sep in str(data) or path.suffix):
-        return loading.load(str(data), data_dir, alignment=options.alignment, allow_sim=False, say=log.warning)
-    return loading.load_clips(path, log.warning)
+    source, place = str(data), None if data_dir is None else Path(data_dir)
+    if source in find.names(place):
+        return loading.load(source, place, alignment=options.alignment, allow_sim=False, say=log.warning)
+    found = given(source, place, alignment=options.alignment)
+    assert found.path is not None  # only a name means a twin
+    return loading.load_clips(found.path, found.card, log.warning)
 
 
 # ---- whose predictions

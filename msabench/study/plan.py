@@ -21,7 +21,7 @@ from torch import nn
 from msabench.config import Chosen, DataConfig, RunConfig
 from msabench.contract import MODALITIES, DataSpec, registry
 from msabench.data import load
-from msabench.data.batching import encoder_of, identity
+from msabench.data.batching import encoder_of, identity, scoring
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError, closest
 from msabench.literature import presets
@@ -131,7 +131,7 @@ class Planner:
         except (UsageError, DataError) as error:
             return replace(cell, fault=str(error))
         config = replace(config, dataset=content.name)
-        key = config.key(identity(content.fingerprint, encoder), self._code(model))
+        key = config.key(identity(content.fingerprint, encoder, scoring(content)), self._code(model))
         text = f"{encoder.name if encoder else 'none'} {config.data.text_mode}"
         fault = self._fault(model, dataset, config.data)
         return replace(cell, key=key, dataset=content.name, config=config, text=text, fault=fault)

@@ -157,3 +157,9 @@ def test_a_model_that_cannot_be_exported_is_said(words: list[str], sentence: str
     code, _, told = say("--model", *words, command="export")
     assert code
     assert sentence in told
+
+
+def test_nothing_is_said_of_what_the_model_does_not_read(say, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("id,text\na,good film\nb,bad film\n")
+    code, _, told = say("1", tmp_path / "new.csv")
+    assert (code, told) == (0, "")

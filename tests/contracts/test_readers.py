@@ -105,7 +105,7 @@ def test_it_is_read_through_the_cache_too(layout: Layout, tmp_path: Path) -> Non
 
 def test_a_file_that_is_cut_short_is_named(layout: Layout, read: Read, tmp_path: Path) -> None:
     layout.write(tmp_path / "file", clips())
-    for file in files(tmp_path / "file"):
+    for file in (file for file in files(tmp_path / "file") if file.name != layout.lines):
         whole = file.read_bytes()
         for size in (0, 1, 10, len(whole) // 10, len(whole) // 2, len(whole) - 1):
             file.write_bytes(whole[:size])
@@ -171,7 +171,7 @@ def test_values_that_are_no_data_become_zero_and_are_counted(layout: Layout, rea
     splits = clips()
     audio = splits["test"].audio[0]
     audio[0, 0], audio[3, 1], audio[3, 2] = -np.inf, np.nan, np.nan_to_num(np.float32(-np.inf))
-    layout.write(tmp_path / "file", splits)
+    write_or_skip(layout, tmp_path / "file", splits)
     dataset = read(tmp_path / "file")
     for defect in ("NaN values", "infinite values", "values beyond 1e+30 (infinities after nan_to_num)"):
         assert f"audio: 1 {defect} set to 0 (test 1)" in dataset.notes

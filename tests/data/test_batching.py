@@ -477,3 +477,17 @@ def test_prepared_data_can_be_sent_to_another_process(dataset: Dataset, tiny: En
     copy = pickle.loads(pickle.dumps(data))
     assert_array_equal(rows(epoch(copy)), rows(epoch(data)))
     assert isinstance(copy.spec.make_text_encoder(), TextEncoder)
+
+
+def test_how_own_labels_are_scored_is_part_of_a_run_s_identity_and_parts_tables(dataset: Dataset) -> None:
+    """A card can be changed after runs; what the field's sets are is never changed."""
+
+    def ready(name: str, reach: float, protocol: str = "mosi") -> Prepared:
+        asked = replace(dataset, name=name, label_range=reach, protocol=protocol)
+        return prepare(asked, FEATURES, standardise=False)
+
+    own = [ready("reviews", 3), ready("reviews", 2), ready("reviews", 3, "sims")]
+    assert len({data.identity for data in own}) == 3
+    assert [data.setting["labels"] for data in own] == ["-3 to 3 as mosi", "-2 to 2 as mosi", "-3 to 3 as sims"]
+    assert ready("mosi", 3).identity == f"{dataset.fingerprint}/"
+    assert "labels" not in ready("mosi", 3).setting

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from layouts import LAYOUTS, clips
 
 from msabench.cli import data as cli
 from msabench.data import cards, find, load
@@ -183,3 +184,38 @@ def test_a_damaged_card_is_listed_as_such(msabench, tmp_path, capsys):
     (tmp_path / "reviews" / "card.yaml").write_text("a: [")
     assert msabench("list", "--data-dir", tmp_path) == 0
     assert "damaged card" in capsys.readouterr().out
+
+
+def test_a_card_stays_when_data_moves_unless_another_is_given(msabench, reviews, tmp_path):
+    (tmp_path / "card.yaml").write_text("title: Our reviews\nlabel_range: 2")
+    words, place = ("add", "reviews"), ("--data-dir", tmp_path / "data")
+    assert msabench(*words, reviews, "--card", tmp_path / "card.yaml", *place) == 0
+    reviews.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"its data is no longer at .*reviews(?s:.*)data add reviews PATH --replace"):
+        load("reviews", tmp_path / "data")
+    assert msabench(*words, tmp_path / "moved", "--replace", *place) == 0
+    assert load("reviews", tmp_path / "data").label_range == 2
+    (tmp_path / "card.yaml").write_text("label_range: 4")
+    assert msabench(*words, tmp_path / "moved", "--replace", "--card", tmp_path / "card.yaml", *place) == 0
+    card = find.card("reviews", tmp_path / "data")
+    assert (card.label_range, card.title) == (4, "reviews")
+
+
+def test_info_takes_a_path_too(msabench, reviews, tmp_path, capsys):
+    assert msabench("info", reviews / "data.csv") == 0
+    assert f"source       {reviews}" in capsys.readouterr().out
+    with pytest.raises(DataError, match="no such file or folder, nor a dataset"):
+        msabench("info", tmp_path / "none.pkl")
+
+
+def test_a_set_that_is_missing_is_told_with_all_that_could_be_there(msabench, reviews, tmp_path):
+    assert msabench("add", "reviews", reviews, "--data-dir", tmp_path) == 0
+    with pytest.raises(DataError, match=r"folders with \.csd(?s:.*)MOSI or CMU-MOSI(?s:.*)is there as: reviews"):
+        load("mosi", tmp_path)
+
+
+def test_emotions_that_mmsa_has_no_place_for_are_told(msabench, tmp_path, capsys):
+    write = next(layout.write for layout in LAYOUTS if layout.name == "BBFN, MOSEI")
+    write(tmp_path / "MOSEI", clips())
+    assert msabench("convert", tmp_path / "MOSEI", tmp_path / "mosei.pkl") == 0
+    assert "no place for them: labels anger, disgust, fear, happy, sad, surprise" in capsys.readouterr().out

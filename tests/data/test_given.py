@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from layouts import LAYOUTS, clips
 from small_data import dataset
 
 from msabench.data import cards, load
@@ -94,3 +95,22 @@ def test_what_is_neither_name_nor_path_is_told(source: str, error: type[Exceptio
 def test_a_name_needs_no_other_name() -> None:
     with pytest.raises(UsageError, match="Give the path of its file"):
         given("mosi", name="mosei")
+
+
+def test_a_part_of_one_layout_is_not_answered_with_the_other_that_its_folder_holds(tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    write = {layout.name: layout.write for layout in LAYOUTS}
+    write["CSD"](tmp_path / "both", clips())
+    write["MISA"](tmp_path / "MISA", clips())
+    for file in (tmp_path / "MISA").iterdir():
+        file.rename(tmp_path / "both" / file.name)
+    with pytest.raises(DataError, match=r"train\.pkl: the folder holds two datasets, and is read as CSD(?s:.*)MISA"):
+        given(str(tmp_path / "both" / "train.pkl")).load()
+
+
+def test_of_two_tables_in_a_folder_the_one_that_is_named_is_read(tmp_path: Path) -> None:
+    for name, label in (("data.csv", "1"), ("label.csv", "-1")):
+        rows = [f"v$_${i},{split},a film,{label}" for i, split in enumerate(("train", "valid", "test"))]
+        (tmp_path / name).write_text("\n".join(["id,split,text,label", *rows]))
+    found = [given(str(tmp_path / name)).load().splits["test"].labels[0] for name in ("data.csv", "label.csv", "")]
+    assert found == [1, -1, 1]

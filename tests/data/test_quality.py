@@ -197,3 +197,10 @@ def test_the_larger_twin_is_honest_too_which_takes_seconds():
     begun = time.process_time()
     assert quality.notes(splits, "mosei") == ()
     assert time.process_time() - begun < 20
+
+
+def test_labels_that_all_lie_on_one_side_of_0_are_told(splits):
+    stars = {name: replace(split, labels=np.abs(split.labels) + 1) for name, split in splits.items()}
+    assert "quality: labels all lie above 0, the middle of the scale: subtract the middle of theirs" in quality.notes(
+        stars, "reviews"
+    )

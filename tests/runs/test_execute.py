@@ -39,6 +39,7 @@ DATA: Any = SimpleNamespace(
     notes=("2 empty sentences",),
     setting={"text_encoder": "minilm"},
     protocol="mosi",
+    spec=SimpleNamespace(label_range=3.0),
     splits={"train": range(8), "valid": range(2), "test": range(2)},
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from layouts import LAYOUTS, clips
 from numpy.testing import assert_array_equal
 
 import msabench as mb
 from msabench.contract import registry
+from msabench.data import cards
+from msabench.data.export import write_form
 from msabench.data.fitted import Fitted
 from msabench.data.schema import Dataset, Split
 from msabench.errors import DataError, UsageError
@@ -111,6 +115,43 @@ def test_a_file_a_name_and_what_was_loaded_are_the_same(
     assert mb.predict(run, "mosi", data_dir=data_dir).equals(expected)
     assert mb.predict(run, data_dir / "MOSI" / "Processed" / "unaligned_50.pkl").equals(expected)
     assert mb.predict(run, data.splits["test"]).equals(expected)
+
+
+def test_a_name_is_a_name_where_a_folder_is_called_so_too(
+    runs: dict[str, list[Run]], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_form(replace(data, name="anything"), tmp_path / "form")
+    cards.add("my.reviews", tmp_path / "form", tmp_path / "data")
+    (tmp_path / "my.reviews").mkdir()
+    monkeypatch.chdir(tmp_path)
+    expected = runs["signals"][0].predictions()
+    assert mb.predict(runs["signals"][0], "my.reviews", data_dir=tmp_path / "data").equals(expected)
+
+
+def test_a_form_is_predicted_whatever_its_labels_are_scored_as(
+    runs: dict[str, list[Run]], data: Dataset, tmp_path: Path
+) -> None:
+    write_form(replace(data, name="reviews", protocol="sims", label_range=1.0), tmp_path / "form")
+    assert mb.predict(runs["signals"][0], tmp_path / "form").equals(runs["signals"][0].predictions())
+
+
+def test_the_sdk_s_folds_are_known_of_clips_too(runs: dict[str, list[Run]], tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    splits = clips(audio=5, visual=20)
+    ids = {
+        name: standard[0]
+        for name, standard in json.loads((Path(mb.__file__).parent / "data" / "folds.json").read_text())["mosi"].items()
+    }
+    write = next(layout.write for layout in LAYOUTS if layout.name == "CSD")
+    write(
+        tmp_path / "CMU_MOSI",
+        {
+            name: replace(part, videos=[ids[name]] * len(part.videos), numbers=list(range(len(part.videos))))
+            for name, part in splits.items()
+        },
+    )
+    (tmp_path / "CMU_MOSI" / "folds.json").unlink()
+    assert len(mb.predict(runs["signals"][0], tmp_path / "CMU_MOSI")) == len(splits["test"].videos)
 
 
 def test_all_splits_are_told_apart(runs: dict[str, list[Run]], data: Dataset) -> None:

@@ -92,9 +92,22 @@ def claimant(path: Path) -> Reader | None:
 
 
 def whole(path: Path) -> Path:
-    """The folder, where a file is a part of it that cannot be read alone; else the path as it is."""
-    with_parts = [reader for reader in readers() if hasattr(reader, "belongs")]
-    return path.parent if any(reader.belongs(path) for reader in with_parts) else path
+    """The folder, where a file is a part of what a reader of folders reads there; else the path as it is.
+
+    Raises DataError for a part that cannot be read alone, in a folder that is taken for another layout.
+    """
+    reader = next((one for one in readers() if hasattr(one, "belongs") and one.belongs(path)), None)
+    if reader is None:
+        return path
+    other: Any = claimant(path.parent)
+    if other is reader:
+        return path.parent
+    if claimant(path) is reader:
+        return path
+    raise DataError(
+        f"{path}: the folder holds two datasets, and is read as {other.LAYOUT} ({other.HOLDS}).\n"
+        f"  Found: a part of {reader.LAYOUT} ({reader.HOLDS}).\n  Expected: each in a folder of its own."
+    )
 
 
 def read(path: Path, card: Card, writer: Writer) -> Dataset:

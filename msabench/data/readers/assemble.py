@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tokenize
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -141,10 +142,20 @@ def labels(
             "  Expected: a finite score; remove these clips."
         )
     outside = np.abs(found_labels) > label_range + 1e-4  # float32 noise is no defect
-    name = what.removeprefix("key ").strip("'")
+    name = what.removeprefix("key ").replace("'", "")
     sentence = f"labels: {{n}} lie outside [-{label_range:g}, {label_range:g}] in {name}, kept as they are"
     tally.count(sentence, split, outside.sum())
     return found_labels
+
+
+def npy(path: Path) -> np.memmap:
+    """A map of the array in an .npy file. Raises ValueError, which says what is wrong, for anything else."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, OverflowError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(brief(str(error), 120)) from None
+    except tokenize.TokenError:
+        raise ValueError("a header that cannot be read") from None
 
 
 def names(content: Mapping[Any, Any]) -> str:

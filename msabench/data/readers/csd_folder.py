@@ -21,14 +21,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from msabench.data import written
 from msabench.data.readers.assemble import SPLIT_NAMES
 from msabench.data.readers.hdf5 import Csd
 from msabench.data.schema import SPLITS
 from msabench.errors import DataError
-from msabench.files import check_file, kind
+from msabench.files import kind
 from msabench.shown import brief
 
 if TYPE_CHECKING:
@@ -88,14 +88,12 @@ def choice(folder: Path) -> Choice:
     if not kind(path):
         return Choice()
     try:
-        return Choice.model_validate(yaml.safe_load(_text(path)) or {})
+        return Choice.model_validate(written.content(path, CHOICE, _LARGEST))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         expected = f"{', '.join(Choice.model_fields)}, each with one value"
         raise _error(path, f"{brief(where) or 'content'}: {first['msg']}", brief(first["input"]), expected) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise _error(path, "is no YAML", brief(str(error), 200), "lines like  audio: FILE.csd") from None
 
 
 def look(folder: Path, card: Card) -> Folder:
@@ -167,7 +165,7 @@ def _folds(path: Path | None, folder: Path, card: Card) -> dict[str, str]:
     """Video -> split: the user's, else the SDK's standard folds (msabench/data/folds.json, with their source)."""
     if path is not None:
         try:
-            return _by_video(path, json.loads(_text(path)))
+            return _by_video(path, json.loads(written.text(path, "a list of folds", _LARGEST)))
         except (ValueError, RecursionError) as error:
             raise _error(path, "is no JSON", brief(str(error), 200), "splits with their videos") from None
     standard = json.loads(resources.files("msabench.data").joinpath("folds.json").read_text("utf-8"))
@@ -190,16 +188,6 @@ def _by_video(path: Path, content: Any) -> dict[str, str]:
                 found = f"{brief(video)} in {folds[video]} and {split}"
                 raise _error(path, "a video stands in two splits, which leaks", found, "each video in one")
     return folds
-
-
-def _text(path: Path) -> str:
-    check_file(path)
-    if (size := path.stat().st_size) > _LARGEST:
-        raise _error(path, "is too large", f"{size:,} bytes", f"at most {_LARGEST:,}")
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _error(path, "cannot be read", brief(str(error), 200), "text in UTF-8") from None
 
 
 def _error(path: Path, what: str, found: str, expected: str) -> DataError:

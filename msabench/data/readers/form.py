@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tokenize
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,7 +21,7 @@ from msabench.data.cache import Writer
 from msabench.data.fingerprint import SEQUENCES, fingerprint
 from msabench.data.readers import assemble
 from msabench.data.readers.mmsa import TWINS
-from msabench.data.readers.repair import Tally
+from msabench.data.readers.repair import HUGEST, Tally
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError
 from msabench.metrics import PROTOCOLS
@@ -34,13 +33,14 @@ if TYPE_CHECKING:
 
 LAYOUT = "msabench"
 HOLDS = "a folder with dataset.json and .npy files"
-VERSION = 1
+VERSION = 2
 
 HEADER = "dataset.json"
 FORMAT = "msabench dataset"
 NUMBER = 1  # raised when another form is written
 LABELS = re.compile(r"labels(\.[A-Za-z0-9_-]{1,40})?")  # "labels", and "labels.audio" of a modality alone
 _CLAIM = re.compile(rb'\{\s*"format"\s*:\s*"msabench dataset"')
+_BEGIN = b'{\n "format": "msabench dataset"'  # as `data convert` writes it: a header may be cut short within it
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 256 << 20  # bytes of dataset.json: a million clips
@@ -53,7 +53,8 @@ def claims(path: Path, head: bytes) -> bool:
         return False
     try:
         with header.open("rb") as file:
-            return bool(_CLAIM.match(file.read(512).lstrip()))
+            head = file.read(512).lstrip()
+        return bool(_CLAIM.match(head)) or _BEGIN.startswith(head)
     except OSError:
         return False
 
@@ -70,6 +71,7 @@ def read(path: Path, card: Card, writer: Writer) -> Dataset:
             f"  Expected: {header['fingerprint']}, as {HEADER} states. Convert the dataset again."
         )
     tally = Tally()
+    assemble.note_whole(splits, tally)
     if name not in TWINS:
         assemble.note_sizes(splits, card, tally)
     marks = (leaks.MARK, quality.MARK)  # what is found out anew at each reading
@@ -112,10 +114,13 @@ def _named(path: Path, header: dict[str, Any], card: Card) -> str:
     name = header["name"]
     if name in TWINS:
         return name
-    if card.simulated or (not card.own and name in cards.CARDS and name != card.name):
-        raise DataError(f"{path}: this is {name}, not {card.name}.")
+    if card.simulated or (not card.own and name != card.name):
+        raise DataError(
+            f"{path}: this is {name}, not {card.name}.\n"
+            f"  If it is:  python -m msabench data convert … --name {card.name}"
+        )
     said, expected = (header["protocol"], header["label_range"]), (card.protocol, card.label_range)
-    if card.own and said != expected:
+    if said != expected:
         scored, known = (f"{protocol} in [-{reach:g}, {reach:g}]" for protocol, reach in (said, expected))
         raise DataError(
             f"{path}: its labels are scored as {scored}; the card of {card.name} says {known}.\n"
@@ -209,8 +214,9 @@ class _Part:
     def labels(self, name: str) -> np.ndarray:
         """(N,) float32."""
         values = self.array(name, _DTYPES["labels"], 1)
-        if len(values) != len(self.header["ids"]) or not np.isfinite(values).all():
-            found = f"{len(values):,} numbers, {int((~np.isfinite(values)).sum()):,} of them not finite"
+        scores = np.abs(values) <= HUGEST
+        if len(values) != len(self.header["ids"]) or not scores.all():
+            found = f"{len(values):,} numbers, {int((~scores).sum()):,} of them not finite"
             self.refuse(name, "is wrong", found, f"{len(self.header['ids']):,} scores")
         return values
 
@@ -242,11 +248,9 @@ class _Part:
         """A map of the array's file, with this dtype and number of axes."""
         file = _inside(self.path, f"{self.split}.{name}.npy")
         try:
-            mapped = np.lib.format.open_memmap(file, mode="r")
-        except (OSError, ValueError, EOFError, OverflowError, TypeError, RecursionError, MemoryError) as error:
-            self.refuse(name, "is no whole .npy file", brief(str(error), 120), f"an array of {dtype}")
-        except tokenize.TokenError:
-            self.refuse(name, "is no whole .npy file", "a header that cannot be read", f"an array of {dtype}")
+            mapped = assemble.npy(file)
+        except ValueError as error:
+            self.refuse(name, "is no whole .npy file", str(error), f"an array of {dtype}")
         if mapped.dtype.str != dtype or mapped.ndim != ndim or not mapped.flags.c_contiguous:
             order = "" if mapped.flags.c_contiguous else ", columns first"
             found, expected = (
@@ -264,7 +268,7 @@ def _inside(folder: Path, name: str) -> Path:
     """A regular file of the folder. Raises DataError for anything else, and for a link that leads out of it."""
     file = folder / name
     files.check_file(file)
-    if file.resolve().parent != folder.resolve():
+    if files.leads_out(file, folder):
         _refuse(file, "leads out of the folder", f"a link to {files.shown(file.resolve())}", "a file")
     return file
 

@@ -23,7 +23,7 @@ from msabench.data.readers.assemble import SPLIT_NAMES
 from msabench.data.readers.repair import Tally
 from msabench.data.schema import Dataset, Split
 from msabench.errors import DataError, closest
-from msabench.files import check_file
+from msabench.files import check_file, leads_out, shown
 from msabench.shown import brief
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LAYOUT = "folder"
 HOLDS = "data.csv with id, split, text, label, and features beside it; or label.csv"
-VERSION = 2
+VERSION = 3
 
 _TABLES = ("data.csv", "label.csv")
 _MODALITIES = ("audio", "visual")
@@ -43,11 +43,15 @@ _READ = ("id", "video_id", "clip_id", "split", "mode", "text", "label", *_EXTRA.
 
 
 def claims(path: Path, head: bytes) -> bool:
-    return path.suffix.lower() == ".csv" if not path.is_dir() else any((path / name).is_file() for name in _TABLES)
+    return path.suffix.lower() == ".csv" if not path.is_dir() else _table_of(path) is not None
 
 
 def belongs(path: Path) -> bool:
-    return path.name in _TABLES
+    return path.name in _TABLES and path == _table_of(path.parent)
+
+
+def _table_of(folder: Path) -> Path | None:
+    return next((place for name in _TABLES if (place := folder / name).is_file()), None)
 
 
 def read(path: Path, card: Card, writer: Writer) -> Dataset:
@@ -78,15 +82,15 @@ def sources(path: Path) -> list[Path]:
     """The files that decide what is read: whatever else lies in the folder does not."""
     table = _Table(path)
     beside = [table.path.parent / f"{m}.parquet" for m in _MODALITIES]
-    files = [_Files(table.path, m, table.frame[m].str.strip().tolist()) for m in _MODALITIES if m in table.columns]
-    return [table.path, *filter(Path.is_file, beside), *(file.path(i) for file in files for i in file.named)]
+    clips = [_Files(table.path, m, table.frame[m].str.strip().tolist()) for m in _MODALITIES if m in table.columns]
+    return [table.path, *filter(Path.is_file, beside), *(file.path(i) for file in clips for i in file.named)]
 
 
 class _Table:
-    """The rows of the table, all or those of one split."""
+    """The rows of the table, all or those of one split. The frame's index is a row's number in the file."""
 
     def __init__(self, path: Path, frame: pd.DataFrame | None = None) -> None:
-        self.path = path if path.suffix.lower() == ".csv" else next(p for n in _TABLES if (p := path / n).is_file())
+        self.path = _table_of(path) or path
         self.frame = _parsed(self.path) if frame is None else frame
         if "id" not in self.frame and {"video_id", "clip_id"} <= set(self.frame):
             self.frame["id"] = self.frame["video_id"].str.strip() + "$_$" + self.frame["clip_id"].str.strip()
@@ -95,10 +99,11 @@ class _Table:
             self._check_ids()
 
     def rows(self, kept: np.ndarray) -> _Table:
-        return _Table(self.path, self.frame[kept].reset_index(drop=True))
+        return _Table(self.path, self.frame[kept])
 
     def error(self, what: str, found: str, expected: str) -> DataError:
-        return DataError(f"{self.path}: {what}.\n  Found: {found}.\n  Expected: {expected}.")
+        end = "" if what.endswith("?") else "."
+        return DataError(f"{self.path}: {what}{end}\n  Found: {found}.\n  Expected: {expected}.")
 
     def column(self, *names: str, expected: str) -> pd.Series:
         """The first of these columns that is there."""
@@ -106,7 +111,7 @@ class _Table:
             if name in self.columns:
                 return self.frame[name]
         near = closest(names[0], self.columns)
-        raise self.error(f"has no column {names[0]!r}.{near}".removesuffix("."), assemble.names(self.frame), expected)
+        raise self.error(f"has no column {names[0]!r}{near and f'.{near}'}", assemble.names(self.frame), expected)
 
     def splits(self) -> np.ndarray:
         """(N,) the split of each row."""
@@ -114,9 +119,9 @@ class _Table:
         known = {name: split for split, names in SPLIT_NAMES.items() for name in names}
         found = written.str.strip().str.casefold().map(known)
         if found.isna().any():
-            row = int(found.isna().to_numpy().argmax())
+            row = found.index[found.isna()][0]
             raise self.error(
-                f"row {row + 2}: the split is {brief(written[row])!r}",
+                f"row {row}: the split is {brief(written[row])!r}",
                 f"{found.isna().sum()} such rows",
                 ", ".join(known),
             )
@@ -156,9 +161,9 @@ class _Table:
             try:
                 found[:, i] = values.where(values != "", "nan").astype(np.float64)
             except ValueError:
-                row = next(i for i, value in enumerate(values) if not _number(value))
+                row = next(row for row, value in values.items() if not _number(value))
                 raise self.error(
-                    f"row {row + 2}: {name!r} is {brief(values[row])!r}", "what is no number", "a number, or nothing"
+                    f"row {row}: {name!r} is {brief(values[row])!r}", "what is no number", "a number, or nothing"
                 ) from None
         return found[:, 0] if len(columns) == 1 else found
 
@@ -180,7 +185,7 @@ class _Table:
         starts = tuple(f"{m}{mark}" for m in _MODALITIES for mark in "_.")
         odd = [name for name in self.frame.columns if name not in _READ and not name.startswith(starts)]
         if odd:
-            tally.say(f"columns that are not read: {assemble.names(dict.fromkeys(odd))}")
+            tally.say(f"columns that are not read: {assemble.names({name or 'one without a name': 0 for name in odd})}")
         for beside in (self.path.parent / f"{m}.parquet" for m in _MODALITIES if m not in self.columns):
             if beside.is_file():
                 foreign = set(_parquet(beside)["id"].astype(str)) - set(self.frame["id"])
@@ -200,7 +205,7 @@ class _Table:
         self.column("id", expected="a name for each clip; 'video$_$clip' tells its video")
         unnamed = self.frame["id"].str.strip() == ""
         if unnamed.any():
-            row = int(unnamed.to_numpy().argmax()) + 2
+            row = unnamed.index[unnamed][0]
             raise self.error(f"row {row}: the clip has no id", f"{unnamed.sum()} such rows", "a name for each clip")
 
 
@@ -209,7 +214,6 @@ class _Files(Sequence[np.ndarray]):
 
     def __init__(self, table: Path, column: str, names: Sequence[str]) -> None:
         self.table, self.column, self.names = table, column, list(names)
-        self.folder = table.parent.resolve()
         self.named = [i for i, name in enumerate(self.names) if name]
         if not self.named:
             raise DataError(f"{table}: column {column!r} names no file.\n  Expected: a .npy or .parquet file per clip.")
@@ -233,8 +237,8 @@ class _Files(Sequence[np.ndarray]):
 
     def path(self, i: int) -> Path:
         """Of a clip's features. Raises DataError for one that is no file below the table's folder."""
-        path = (self.folder / self.names[i]).resolve()
-        if not path.is_relative_to(self.folder):
+        path = self.table.parent / self.names[i]
+        if leads_out(path, self.table.parent):
             raise DataError(
                 f"{self.table}: column {self.column!r} names {brief(self.names[i])}, outside of the table's folder.\n"
                 "  Expected: files below the folder of the table, named from there."
@@ -253,37 +257,53 @@ def _features(path: Path) -> np.ndarray:
     if path.suffix != ".npy":
         raise DataError(f"{path}: no file of features.\n  Expected: .npy or .parquet.")
     try:
-        values = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read: {brief(str(error))}.\n  Expected: a .npy array (T, d).") from None
+        values = np.asarray(assemble.npy(path))
+    except ValueError as error:
+        size = f"{path.stat().st_size:,} bytes"
+        raise DataError(
+            f"{path}: cannot be read: {error}.\n  Found: {size}.\n  Expected: a .npy array (T, d)."
+        ) from None
     return values[None] if values.ndim == 1 else values
 
 
 def _parsed(path: Path) -> pd.DataFrame:
-    """All fields as text. Raises DataError."""
+    """All fields as text, under their numbers in the file: 1 is the row of names. Raises DataError."""
     import pandas as pd
 
     check_file(path)
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    _check_inside(path)
+    try:  # names are read as a row: pandas would rename a second one, and shift rows that are longer than theirs
+        frame = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 ({error}). Save it as UTF-8.") from None
     except (ValueError, pd.errors.ParserError) as error:  # an empty file is a ValueError
         raise DataError(f"{path}: no table of comma-separated values: {brief(str(error))}.") from None
+    frame = frame.loc[:, (frame != "").any()]  # spreadsheets write columns that nobody sees
+    frame = frame[1:].set_axis(frame.iloc[0].str.strip(), axis=1).set_axis(range(2, len(frame) + 1))
+    columns = list(frame.columns)
     if not len(frame):
         raise DataError(f"{path}: the table is empty.\n  Found: {assemble.names(frame)}.\n  Expected: a clip a row.")
-    frame.columns = frame.columns.str.strip()
-    if len(set(frame.columns)) < frame.shape[1]:
-        raise DataError(f"{path}: two columns have one name.\n  Found: {assemble.names(dict.fromkeys(frame.columns))}.")
+    if len(columns) == 1 and (other := next((mark for mark in ";\t" if mark in columns[0]), "")):
+        found = f"fields between {other!r}: {brief(columns[0])}"
+        raise DataError(f"{path}: no table of comma-separated values.\n  Found: {found}.\n  Expected: commas.")
+    if len({*columns}) < len(columns):
+        raise DataError(f"{path}: two columns have one name.\n  Found: {assemble.names(dict.fromkeys(columns))}.")
     return frame
+
+
+def _check_inside(path: Path) -> None:
+    """Raises DataError for a file beside the table, or the table, that is a link to elsewhere."""
+    if leads_out(path, path.parent):
+        raise DataError(f"{path}: leads out of the folder.\n  Found: a link to {shown(path.resolve())}.")
 
 
 def _parquet(path: Path, named: bool = True) -> pd.DataFrame:
     """A table; with a column `id`, where clips are `named`."""
     import pandas as pd
 
+    _check_inside(path)
     try:
         table = pd.read_parquet(path)
     except ImportError:

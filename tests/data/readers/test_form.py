@@ -181,6 +181,18 @@ def test_own_data_is_scored_as_its_form_says(tmp_path: Path) -> None:
     assert load_file(tmp_path / "form", replace(card, protocol="sims", label_range=1.0)).label_range == 1
 
 
+def test_own_data_never_goes_by_a_fields_name(tmp_path: Path) -> None:
+    write_form(dataset(name="reviews"), tmp_path / "own")
+    with pytest.raises(DataError, match=r"this is reviews, not mosi(?s:.*)convert … --name mosi"):
+        load_file(tmp_path / "own", MOSI)
+
+
+def test_a_card_that_changes_after_the_form_was_read_is_compared_again(folder: Path) -> None:
+    load_file(folder, replace(MOSI, name="reviews", path=folder))
+    with pytest.raises(DataError, match=r"scored as mosi in \[-3, 3\]; the card of reviews says sims"):
+        load_file(folder, replace(MOSI, name="reviews", path=folder, protocol="sims"))
+
+
 def test_nothing_is_written_over(folder: Path) -> None:
     with pytest.raises(UsageError, match="is there already"):
         write_form(dataset(), folder)

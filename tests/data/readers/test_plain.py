@@ -14,6 +14,7 @@ from msabench.errors import DataError
 
 SPLITS = ("train", "valid", "test")
 HUGE = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 3), }   \n"
+TORN = HUGE.replace(b"(99999999999, 3), }", b"((((((((((((, 3), }").ljust(128)
 
 
 @pytest.fixture
@@ -165,6 +166,12 @@ WRONG = {
     "a word for a label": (lambda t: t.assign(label=["good", *t["label"][1:]]), r"row 2: 'label' is 'good'"),
     "no label": (lambda t: t.assign(label=["", *t["label"][1:]]), "'train': column 'label' has labels that are no"),
     "a clip without id": (lambda t: t.assign(id=["", *t["id"][1:]]), "row 2: the clip has no id"),
+    "a word further down": (lambda t: t.assign(label=[*t["label"][:5], "good"]), "row 7: 'label' is 'good'"),
+    "a comma at each row's end": (lambda t: t.to_csv(index=False).replace("5\n", "5,\n"), "Expected 4 fields in lin"),
+    "fields between semicolons": (lambda t: t.to_csv(index=False, sep=";"), "fields between ';'"),
+    "two columns of features of one name": (lambda t: t.assign(audio_0="1", b="2").rename(columns={"b": "audio_0"}),
+                                            "two columns have one name"),
+    "a name that no file can have": (lambda t: t.assign(audio="a\0.npy"), "embedded null byte"),
     "an empty table": (lambda t: t[:0], "the table is empty"),
     "two columns of one name": (lambda t: "id,id\n1,2\n", "two columns have one name|no column"),
     "no table": (lambda t: 'id,text\n"a,b\n', "no table of comma-separated values|no column"),
@@ -193,6 +200,7 @@ def test_what_cannot_be_is_refused_with_its_place(wrong, table, read, tmp_path):
         (np.array([["a"]]), "clip 0 has the wrong shape or type"),
         (HUGE, "cannot be read"),
         (b"cut", "cannot be read"),
+        (TORN, "a header that cannot be read"),
     ],
 )  # fmt: skip
 def test_a_file_that_holds_no_features_is_named(content, said, table, read, tmp_path):
@@ -218,6 +226,25 @@ def test_a_link_out_of_the_folder_is_not_followed(table, read, tmp_path):
     (tmp_path / names[0]).symlink_to("/etc/hostname")
     with pytest.raises(DataError, match="outside of the table's folder"):
         read(table.assign(audio=names))
+
+
+@pytest.mark.parametrize("name", ["data.csv", "audio.parquet"])
+def test_what_lies_beside_the_table_is_no_link_out_of_the_folder_either(name, table, tmp_path):
+    pytest.importorskip("pyarrow")
+    outside, folder = tmp_path / "elsewhere", tmp_path / "mine"
+    for place in (outside, folder):
+        place.mkdir()
+        table.to_csv(place / "data.csv", index=False)
+    table[["id"]].assign(secret=1.0).to_parquet(outside / "audio.parquet")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(outside / name)
+    with pytest.raises(DataError, match="leads out of the folder"):
+        loading.load_file(folder, cards.preview("mine", folder))
+
+
+def test_columns_that_a_spreadsheet_leaves_empty_are_not_there(table, read):
+    spread = table.to_csv(index=False).replace("\n", ",,\n")
+    assert read(spread).fingerprint == read(table).fingerprint
 
 
 def test_latin_1_is_refused_with_what_to_do(tmp_path):
