@@ -9,7 +9,7 @@ takes what a lower one took, and more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise, permutations
@@ -182,8 +182,8 @@ PROTOCOLS = {
             FRAMES,
             "AUILC",
             trapezoid(RATES),
-            source="thuiar/TFR-Net test.sh (r = 0 … 1) and data/load_data.py (masks: U > r; text to [UNK] but the first "
-            "and the last token; audio and visual to 0); sunlicai/EMT-DLFR data/load_data.py, the same",
+            source="thuiar/TFR-Net test.sh (r = 0 … 1) and data/load_data.py (kept where U > r; text to [UNK], but not "
+            "the first and the last token; audio and visual to 0); sunlicai/EMT-DLFR data/load_data.py, the same",
             differs="there one model is trained for each r, and tested at it; one mask, the same in all runs; a "
             "sentence's length is argmin of its mask, which is 0 where it fills all positions",
         ),
@@ -194,7 +194,8 @@ PROTOCOLS = {
             FRAMES[:10],
             "mean",
             even(10),
-            source="Haoyu-ha/LNLN robust_evaluation.py (r = 0 … 0.9, one model) and core/dataset.py (masks as TFR-Net's)",
+            source="Haoyu-ha/LNLN robust_evaluation.py (r = 0 … 0.9, one model) and core/dataset.py (the masking is "
+            "TFR-Net's)",
             differs="there checkpoints are those with the best *test* score at r = 0.5, one per metric (train.py, "
             "core/utils.py); one mask, and its seed is the same for the three modalities: sequences of equal length "
             "miss the same steps",
@@ -219,8 +220,8 @@ PROTOCOLS = {
             "mean",
             even(6),
             source="the fixed missing patterns of IMDer (Wang, Li and Cui, NeurIPS 2023)",
-            differs="mdswyz/IMDer trains and tests a model for each rate and draws what is missing once for a whole batch, "
-            "without a seed (trains/singleTask/IMDER.py, model/imder.py); here every clip keeps the subset",
+            differs="mdswyz/IMDer trains and tests a model for each rate and draws what is missing once for a whole "
+            "batch, without a seed (trains/singleTask/IMDER.py, model/imder.py); here every clip keeps the subset",
         ),
         Protocol(
             "imbalanced",
@@ -237,7 +238,7 @@ PROTOCOLS = {
 }
 
 
-def chosen(names: Iterable[str]) -> list[Protocol]:
+def chosen(names: Sequence[str]) -> list[Protocol]:
     """The protocols of these names, each once. Raises UsageError for a name that is none."""
     for name in names:
         if name not in PROTOCOLS:

@@ -20,8 +20,9 @@ def without(data: Prepared, split: str, kept: Mapping[str, np.ndarray], text: Ra
     after that, not before. The sources, which standardise nothing, put 0 into the same place.
     """
     part = data.splits[split]
-    signals = {m: _silenced(part[m], kept[m], data.scales.get(m)) for m in ("audio", "visual")}
-    return replace(data, splits={**data.splits, split: replace(part, text=text, **signals)}, resident={})
+    audio, visual = (_silenced(part[m], kept[m], data.scales.get(m)) for m in ("audio", "visual"))
+    changed = replace(part, text=text, audio=audio, visual=visual)
+    return replace(data, splits={**data.splits, split: changed}, resident={})
 
 
 def _silenced(sequences: Ragged, kept: np.ndarray, scale: Scale | None) -> Ragged:
