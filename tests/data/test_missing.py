@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_two_protocols_share_the_predictions_of_a_masking() -> None:
 
 @given(st.lists(st.floats(-5, 5), min_size=11, max_size=11))
 def test_the_area_is_the_trapezoid_rule_s(values: list[float]) -> None:
-    by_hand = sum((a + b) / 2 * 0.1 for a, b in zip(values, values[1:], strict=False))
+    by_hand = sum((a + b) / 2 * 0.1 for a, b in pairwise(values))
     assert np.dot(PROTOCOLS["tfr"].weights, values) == pytest.approx(by_hand, abs=1e-9)
     assert trapezoid([0.0, 0.1, 1.0]) == pytest.approx((0.05, 0.5, 0.45))
 
@@ -168,6 +169,6 @@ def test_the_others_numbers_are_means(name: str) -> None:
 
 
 def test_an_unknown_protocol_is_said_with_the_closest() -> None:
-    with pytest.raises(UsageError, match="unknown protocol 'lnl'. Did you mean 'lnln'"):
+    with pytest.raises(UsageError, match=r"unknown protocol 'lnl'\. Did you mean 'lnln'"):
         missing.chosen(["tfr", "lnl"])
     assert [protocol.id for protocol in missing.chosen(["fixed", "tfr", "fixed"])] == ["fixed-1", "tfr-1"]
