@@ -22,7 +22,7 @@ def render(report: Report) -> str:
     columns: dict[str, Column] = {column.key: column for table in report.tables for column in table.columns}
     columns |= {column.key: column for table in report.tables for column in table.details}
     head = ["dataset", "origin", "setting", "source", "model", "preset", "label", "n", "seeds"]
-    head += ["name", "runs", "chosen", "folded"]
+    head += ["heading", "name", "runs", "chosen", "folded"]
     for column in columns.values():
         compared = ("_low", "_high", "_tied") if column.better else ()
         head += [f"{column.key}{of}" for of in ("", "_std", "_n", *compared)]
@@ -36,7 +36,13 @@ def render(report: Report) -> str:
             names = (table.dataset, table.origin, setting, row.source, row.model, row.preset, row.label)
             line = [plain(name) for name in names]
             line += [str(len(row.seeds)) if row.seeds else "", " ".join(map(str, row.seeds))]
-            line += [plain(row.shown), " ".join(map(str, row.runs.values())), _word(row.chosen), _word(row.folded)]
+            line += [
+                plain(row.heading),
+                plain(row.shown),
+                " ".join(map(str, row.runs.values())),
+                _word(row.chosen),
+                _word(row.folded),
+            ]
             for column in columns.values():
                 cell = row.cell(column)
                 line += [_number(cell.value), _number(cell.spread), str(cell.n or "")]

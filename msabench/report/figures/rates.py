@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from msabench.data.missing import PROTOCOLS
+from msabench.data.missing import PROTOCOLS, Masking
 from msabench.metrics import estimate
 from msabench.report.columns import Column
 from msabench.report.figures.samples import Samples, protocol_of
@@ -24,12 +24,7 @@ def curves(table: Table, samples: Samples) -> tuple[Figure | None, list[str]]:
     """A line of panels per protocol that has rates, a panel a metric: each row's value by rate with its interval."""
     rows = list({row.label: row for row in heads(table)}.values())  # a table of robustness has them once per protocol
     columns = [column for column in table.columns if column.key in METRICS]
-    found = [
-        made
-        for protocol in PROTOCOLS.values()
-        if all(point.rate is not None for point in protocol.points)
-        and (made := under(protocol, rows, samples.predictions, samples.robustness, protocol_of(table)))
-    ]
+    found = list(_found(rows, samples, protocol_of(table)))
     if not found or not columns:
         return None, ["no row of it was tested at several rates:  python -m msabench robustness RUN…"]
     shown = [row for row in rows if any(row.label in one.rows() for one in found)]
@@ -43,7 +38,18 @@ def curves(table: Table, samples: Samples) -> tuple[Figure | None, list[str]]:
     names = [wrapped(row.shown, 40, 1) for row in shown]
     handles = [Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 8], label=name) for i, name in enumerate(names)]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(3, len(handles)))
-    return figure, list(_without(found, shown))
+    return figure, [f"{one.protocol.id} without {row}: {why}" for one in found for row, why in one.left_out.items()]
+
+
+def _found(rows: list[Row], samples: Samples, metrics: str) -> Iterator[Under]:
+    """What rows are under each protocol that has rates; once where two have the same masks."""
+    drawn: set[Masking] = set()
+    for protocol in PROTOCOLS.values():
+        if {*protocol.maskings} <= drawn or any(point.rate is None for point in protocol.points):
+            continue
+        if made := under(protocol, rows, samples.predictions, samples.robustness, metrics):
+            drawn |= {*protocol.maskings}
+            yield made
 
 
 def _draw(ax: Axes, one: Under, rows: list[Row], column: Column) -> None:
@@ -60,11 +66,3 @@ def _draw(ax: Axes, one: Under, rows: list[Row], column: Column) -> None:
             )
             ax.plot(rate, column.scale * value, color=COLOURS[i % 7], marker=MARKERS[i % 8], markersize=3)
     ax.set_title(f"{one.protocol.id}: {column.title}")
-
-
-def _without(found: list[Under], shown: list[Row]) -> Iterator[str]:
-    """The rows that are in some protocol's panels and not in another's."""
-    for one in found:
-        for row in shown:
-            if row.label in one.left_out:
-                yield f"{one.protocol.id} without {row.label}: {one.left_out[row.label]}"
