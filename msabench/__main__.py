@@ -23,6 +23,7 @@ COMMANDS = (
     "list",
     "show",
     "predict",
+    "robustness",
     "reproduce",
     "rm",
     "gc",

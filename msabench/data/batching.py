@@ -341,13 +341,13 @@ def text(
             )
         return features(dataset, "text_features")
     check_language(source, [s for split in dataset.splits.values() for s in split.text], dataset.name, dataset.language)
-    ids = {name: _token_ids(dataset, split, source, options.max_tokens) for name, split in dataset.splits.items()}
+    ids = {name: token_ids(dataset, split, source, options.max_tokens) for name, split in dataset.splits.items()}
     if options.text_mode == "finetune":
         return ids
     return {name: frozen_features(source, rows, progress=progress, keep=keep) for name, rows in ids.items()}
 
 
-def _token_ids(dataset: Dataset, split: Split, source: EncoderSource, max_tokens: int) -> Ragged:
+def token_ids(dataset: Dataset, split: Split, source: EncoderSource, max_tokens: int) -> Ragged:
     """Ids of the raw sentences; where the file has none, the file's own, if the encoder reads those."""
     if any(split.text):
         return tokenise(source, split.text, max_tokens)

@@ -26,10 +26,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -136,29 +136,61 @@ def resample(
     >>> estimate(found["mae"], "a").value
     0.625
     """
+    single = {row: {seed: [pred] for seed, pred in seeds.items()} for row, seeds in rows.items()}
+    return weighted(single, {"": [1.0]}, true, n, protocol)[""]
+
+
+def weighted(
+    rows: Mapping[str, Mapping[int, Sequence[ArrayLike]]],
+    weights: Mapping[str, Sequence[float]],
+    true: ArrayLike,
+    n: int = 2000,
+    protocol: str = "mosi",
+) -> dict[str, dict[str, Scores]]:
+    """`resample` of weighted sums of a metric: by the name of the weights, then by metric.
+
+    rows: of each run P predictions (P, N) of the same samples under P conditions. weights: (P,), 1 / P each for the
+    mean. A sum is undefined where a value with a weight is. Conditions that are drawn for each sample alone, as masks
+    are, come with the sample: other samples bring other masks, and the intervals count both.
+    """
     truth = np.asarray(true, np.float64)
     seed = derive(0, "statistics", hashlib.sha256(truth.tobytes()).hexdigest())
     runs = sorted((row, of) for row, seeds in rows.items() for of in seeds)
-    preds = [rows[row][of] for row, of in runs]
-    measured = [sentiment.evaluate(pred, truth, protocol) for pred in preds]
-    blocks = [preds[i : i + RUNS] for i in range(0, len(preds), RUNS)]
-    parts = [resampling.bootstraps(block, truth, n, seed, protocol) for block in blocks]
+    preds = [(i, p, pred) for i, (row, of) in enumerate(runs) for p, pred in enumerate(rows[row][of])]
+    metrics = tuple(sentiment.functions(protocol))
+    values = {name: {metric: np.zeros(len(runs)) for metric in metrics} for name in weights}
+    drawn = {name: {metric: np.zeros((len(runs), n)) for metric in metrics} for name in weights}
+    for start in range(0, len(preds), RUNS):
+        block = preds[start : start + RUNS]
+        part = resampling.bootstraps([pred for *_, pred in block], truth, n, seed, protocol)
+        for at, (i, p, pred) in enumerate(block):
+            measured = sentiment.evaluate(pred, truth, protocol)
+            for name, metric in product((name for name, of in weights.items() if of[p]), metrics):
+                values[name][metric][i] += weights[name][p] * measured[metric]
+                drawn[name][metric][i] += weights[name][p] * part[metric][at]
+    return {
+        name: {
+            metric: _scores(metric, truth.size, tuple(rows), runs, values[name][metric], drawn[name][metric])
+            for metric in metrics
+        }
+        for name in weights
+    }
 
-    found = {}
-    for metric in sentiment.functions(protocol):
-        values = np.array([one[metric] for one in measured])
-        known = np.isfinite(values)
-        drawn = np.concatenate([part[metric] for part in parts])[known] if parts else np.empty((0, n))
-        found[metric] = Scores(
-            metric,
-            truth.size,
-            tuple(rows),
-            tuple(run for run, is_known in zip(runs, known, strict=True) if is_known),
-            values[known],
-            # A resample's variance is (N - 1) / N of the population's: one sample tells nothing of it.
-            _covariance(drawn) * (truth.size / (truth.size - 1) if truth.size > 1 else NAN),
-        )
-    return found
+
+def _scores(
+    metric: str, samples: int, rows: tuple[str, ...], runs: Sequence[tuple[str, int]], values: Array, drawn: Array
+) -> Scores:
+    """Of the runs whose value is defined. values (runs,), drawn (runs, n)."""
+    known = np.isfinite(values)
+    return Scores(
+        metric,
+        samples,
+        rows,
+        tuple(run for run, is_known in zip(runs, known, strict=True) if is_known),
+        values[known],
+        # A resample's variance is (N - 1) / N of the population's: one sample tells nothing of it.
+        _covariance(drawn[known]) * (samples / (samples - 1) if samples > 1 else NAN),
+    )
 
 
 def estimate(scores: Scores, row: str) -> Estimate | None:

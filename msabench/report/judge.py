@@ -61,7 +61,7 @@ def judged(table: Table, predictions: Predictions, protocol: str) -> Table:
         marks = {label: _estimated(rows[label].cell(column), scores, label) for label in tested.rows}
         if len(compete) > 1:
             fair = only(scores, compete)
-            marks |= _placed(marks, fair)
+            marks |= placed(marks, fair)
             pairs += _pairs(fair, column)
             if is_noisy([marks[label] for label in compete]):
                 noisy.add(column.key)
@@ -133,7 +133,7 @@ def _estimated(cell: Cell, scores: Scores, label: str) -> Cell:
     )
 
 
-def _placed(cells: Mapping[str, Cell], fair: Scores) -> dict[str, Cell]:
+def placed(cells: Mapping[str, Cell], fair: Scores) -> dict[str, Cell]:
     """The competing rows' cells with places, ties and ranks."""
     group = statistics.ties(fair, LEVEL)
     ranks = statistics.ranks(fair, LEVEL)

@@ -22,7 +22,7 @@ def render(report: Report) -> str:
     columns: dict[str, Column] = {column.key: column for table in report.tables for column in table.columns}
     columns |= {column.key: column for table in report.tables for column in table.details}
     head = ["dataset", "origin", "setting", "source", "model", "preset", "label", "n", "seeds"]
-    head += ["name", "runs", "chosen", "folded"]
+    head += ["heading", "name", "runs", "chosen", "folded"]
     for column in columns.values():
         compared = ("_low", "_high", "_tied") if column.better else ()
         head += [f"{column.key}{of}" for of in ("", "_std", "_n", *compared)]
@@ -34,25 +34,31 @@ def render(report: Report) -> str:
         setting = json.dumps(dict(table.setting), default=str)
         for row in table.rows:
             names = (table.dataset, table.origin, setting, row.source, row.model, row.preset, row.label)
-            line = [_text(name) for name in names]
+            line = [plain(name) for name in names]
             line += [str(len(row.seeds)) if row.seeds else "", " ".join(map(str, row.seeds))]
-            line += [_text(row.shown), " ".join(map(str, row.runs.values())), _word(row.chosen), _word(row.folded)]
+            line += [
+                plain(row.heading),
+                plain(row.shown),
+                " ".join(map(str, row.runs.values())),
+                _word(row.chosen),
+                _word(row.folded),
+            ]
             for column in columns.values():
                 cell = row.cell(column)
                 line += [_number(cell.value), _number(cell.spread), str(cell.n or "")]
                 if column.better:
                     line += [*map(_number, cell.interval or (None, None)), _word(cell.tied) if cell.interval else ""]
-            line += [_text(" / ".join(table.footnotes[mark - 1] for mark in table.marks(row)))]
+            line += [plain(" / ".join(table.footnotes[mark - 1] for mark in table.marks(row)))]
             line += [json.dumps(dict(row.config), default=str) if row.config else ""]
             writer.writerow(line)
     return out.getvalue()
 
 
-def _text(text: str) -> str:
+def plain(text: str) -> str:
     """Text that a spreadsheet takes for no formula: an apostrophe stands before what would begin one, as
     owasp.org/www-community/attacks/CSV_Injection has it.
 
-    >>> _text("=1+1"), _text("mcer")
+    >>> plain("=1+1"), plain("mcer")
     ("'=1+1", 'mcer')
     """
     plain = printable(text, keep="")

@@ -85,12 +85,16 @@ class Trained:
 
         Raises DataError for clips that lack what it reads, features of another width, another text encoder.
         """
-        data = self._presented(clips, progress)
-        with faults.named(registry.get(self.config.model).model), kernels.fastest(device):
-            model = self._model(data, device)
-            return {name: loop.predict(model, data, name, device, progress=progress) for name in clips.splits}
+        data = self.presented(clips, progress=progress)
+        return {name: self.forward(data, name, device, progress=progress) for name in clips.splits}
 
-    def _presented(self, clips: Clips, progress: bool) -> Prepared:
+    def forward(self, data: Prepared, split: str, device: torch.device, *, progress: bool = False) -> np.ndarray:
+        """(N,) float64 predictions of a split of what `presented` gave."""
+        with faults.named(registry.get(self.config.model).model), kernels.fastest(device):
+            return loop.predict(self._model(data, device), data, split, device, progress=progress)
+
+    def presented(self, clips: Clips, *, progress: bool = False) -> Prepared:
+        """The clips as the model reads them. Raises DataError as `on`."""
         fitted = self.fitted or self._as_then(clips.dataset)
         return present(
             clips.chosen,

@@ -148,7 +148,7 @@ def _prepared(
 
     What was loaded, where the test split's labels lie open, does not outlive this call.
     """
-    dataset = _dataset(original, config.data.alignment, data_dir)
+    dataset = dataset_of(original, config.data.alignment, data_dir)
     other = []
     if original.data.get("fingerprint") != dataset.fingerprint:
         other = [f"data fingerprint {str(original.data.get('fingerprint'))[:12]} → {dataset.fingerprint[:12]}"]
@@ -165,7 +165,7 @@ def _prepared(
     return data, other
 
 
-def _dataset(original: RunRecord, alignment: str, data_dir: Path | None) -> Dataset:
+def dataset_of(original: RunRecord, alignment: str, data_dir: Path | None) -> Dataset:
     """From the file that the run read, where it is still there; else from where data is looked for."""
     source, name = str(original.data.get("source", "")), original.dataset
     if not source.startswith("simulated"):

@@ -79,6 +79,14 @@ def reads_bert_uncased_ids(source: EncoderSource) -> bool:
     return hashlib.sha256(lines.encode()).hexdigest() == BERT_UNCASED_VOCABULARY
 
 
+def unknown_id(source: EncoderSource) -> int:
+    """The id of [UNK]. Raises UsageError for a vocabulary that has none."""
+    found = _tokeniser(source).unk_token_id
+    if found is None:
+        raise UsageError(f"text encoder {source.name} has no token for unknown words: nothing can stand for one.")
+    return int(found)
+
+
 def check_language(source: EncoderSource, sentences: Sequence[str], what: str, language: str) -> None:
     """Raises UsageError where an encoder cannot read a dataset's sentences: a tenth of their tokens are unknown to it,
     or they are not English (`language`, of the dataset's card) and its vocabulary is bert-base-uncased's."""

@@ -27,6 +27,7 @@ from msabench.metrics.statistics import (
     resample,
     smallest_difference,
     ties,
+    weighted,
 )
 
 RNG = np.random.default_rng(3)
@@ -308,6 +309,62 @@ def test_an_unknown_row_suggests_the_closest():
 def test_predictions_without_a_score_are_an_error():
     with pytest.raises(MetricError, match="is nan"):
         resample({"a": {0: np.full(TRUE.size, np.nan)}}, TRUE)
+
+
+# --- weighted sums of a metric ----------------------------------------------------------------------------------------
+
+
+def test_one_prediction_of_weight_1_is_resample():
+    rows = {"a": runs(0.3), "b": runs(0.5)}
+    single = {row: {seed: [pred] for seed, pred in seeds.items()} for row, seeds in rows.items()}
+    for metric, scores in resample(rows, TRUE, n=200).items():
+        other = weighted(single, {"one": [1.0]}, TRUE, n=200)["one"][metric]
+        assert (other.values == scores.values).all()
+        assert (other.covariance == scores.covariance).all()
+        assert other.runs == scores.runs
+
+
+def test_a_weighted_mae_is_that_of_each_sample_s_weighted_errors():
+    """So its variance over test sets is known: that of a mean over samples."""
+    preds, weights = [runs(0.2)[0], runs(0.4)[1], runs(0.6)[2]], [0.5, 0.25, 0.25]
+    scores = weighted({"a": {0: preds}}, {"sum": weights, "last": [0, 0, 1]}, TRUE, n=4000)
+    errors = np.dot(weights, [abs(pred - TRUE) for pred in preds])
+    found = estimate(scores["sum"]["mae"], "a")
+    assert found.value == pytest.approx(errors.mean())
+    assert found.error**2 == pytest.approx(errors.var(ddof=1) / errors.size, rel=0.1)
+    assert estimate(scores["last"]["mae"], "a").value == evaluate(preds[2], TRUE)["mae"]
+
+
+def test_a_sum_is_undefined_where_a_value_with_a_weight_is():
+    constant, other = np.zeros(TRUE.size), runs(0.2)[0]
+    scores = weighted({"a": {0: [constant, other]}}, {"both": [0.5, 0.5], "second": [0, 1]}, TRUE, n=100)
+    assert estimate(scores["both"]["corr"], "a") is None
+    assert estimate(scores["second"]["corr"], "a").value == evaluate(other, TRUE)["corr"]
+
+
+@pytest.mark.slow
+def test_intervals_of_a_mean_over_masks_cover_95_percent():
+    """A mask is drawn for each sample alone, so that drawing samples draws masks: 400 trials scatter by 1.1 points."""
+
+    def drawn(rng, size, seeds, masks=3, spread=0.05):
+        y = np.clip(np.round(4.5 * rng.normal(size=size)) / 3, -3, 3)
+        hard, lost = (
+            rng.normal(scale=0.55, size=size),
+            rng.normal(size=(masks, size)) * (rng.random((masks, size)) < 0.5),
+        )
+        scales = np.exp(spread * rng.normal(size=seeds))
+        noise = rng.normal(scale=0.3, size=(seeds, masks, size))
+        return y, {s: list(0.8 * y + scale * (hard + lost) + noise[s]) for s, scale in enumerate(scales)}
+
+    rng = np.random.default_rng(1)
+    y, many = drawn(rng, 20_000, 300, masks=1)
+    truth = np.mean([evaluate(pred[0], y)["mae"] for pred in many.values()])
+    covered = []
+    for _ in range(400):
+        y, seeds = drawn(rng, 220, 5)
+        low, high = estimate(weighted({"a": seeds}, {"": [1 / 3] * 3}, y, n=300)[""]["mae"], "a").interval()
+        covered.append(low <= truth <= high)
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.03)
 
 
 # --- what must hold on any input --------------------------------------------------------------------------------------

@@ -14,14 +14,15 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
+from msabench.data.missing import PROTOCOLS, Protocol
 from msabench.errors import MsabenchError, UsageError
 from msabench.report.build import Plan, build
-from msabench.report.figures import draw, rows, samples, style
+from msabench.report.figures import draw, rates, rows, samples, style
 from msabench.report.make import View, make
 from msabench.report.rows import Asked
-from msabench.store import labels, predictions
+from msabench.store import labels, predictions, robustness
 
-KINDS = ["confusion", "cost", "differences", "labels", "learning-curves", "seeds"]
+KINDS = ["confusion", "cost", "differences", "labels", "learning-curves", "robustness", "seeds"]
 
 
 def npz(labels: list[float], **generated: list[float]) -> bytes:
@@ -40,7 +41,20 @@ def store(run, stored):
     for record in (record for record in found.records if record.model == "mcer"):
         found.files[record.id, "epoch-001.npz"] = npz([1, -1, 2], t=[1, -1, 2], m_t=[1, -1, 2])
         found.files[record.id, "epoch-002.npz"] = npz([1, -1, 2], t=[2, -1, np.nan], m_t=[1, -1, 2])
+    for record in (record for record in found.records if record.model != "tfn"):
+        found.files[record.id, robustness.NAME] = lacking(predictions.read(found, record.id, "test"), PROTOCOLS["tfr"])
     return found
+
+
+def lacking(complete: list[tuple[str, float, float]], protocol: Protocol, masks: int = 2) -> bytes:
+    """Predictions that shrink to 0 as the rate grows, in another order than the complete ones; a mask adds its part."""
+    ids, made, _ = zip(*reversed(complete), strict=True)
+    file, of = io.BytesIO(), {}
+    for point in protocol.points:
+        kept = np.array([[1 - point.rate + 0.1 * mask] for mask in range(masks if point.masking.random else 1)])
+        of[point.masking.key] = kept * np.array(made)
+    np.savez(file, id=np.array(ids), **of)
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -55,7 +69,11 @@ def table(report):
 
 @pytest.fixture
 def stored_samples(store):
-    return samples.Samples(lambda run: predictions.read(store, run, "test"), lambda run: labels.read(store, run))
+    return samples.Samples(
+        lambda run: predictions.read(store, run, "test"),
+        lambda run: labels.read(store, run),
+        lambda run: robustness.read(store, run),
+    )
 
 
 def texts(figure):
@@ -69,7 +87,7 @@ def test_each_picture_is_written_as_svg_and_pdf_and_is_called_by_what_it_shows(r
     written, missing = draw.draw(report, store, tmp_path / "figures")
     assert sorted(path.name for path in written) == [f"mosi.{kind}.{end}" for kind in KINDS for end in ("pdf", "svg")]
     assert not any(re.search(rb"CreationDate|<dc:date>", path.read_bytes()) for path in written)
-    assert missing == []
+    assert missing == ["mosi.robustness: tfr-1 without tfn: not tested under tfr-1: run 7, 8, 9"]
 
 
 def test_the_same_store_gives_the_same_bytes_whatever_the_users_own_settings(report, store, tmp_path):
@@ -250,3 +268,18 @@ def test_fifty_points_differ_in_colour_or_marker(many):
 @pytest.mark.parametrize("module", [rows, draw])
 def test_examples_in_docstrings(module):
     assert doctest.testmod(module).failed == 0
+
+
+def test_a_row_s_curve_is_its_mean_over_masks_and_seeds_within_its_interval(store, table, stored_samples):
+    figure, without = rates.curves(table, stored_samples)
+    panels = {ax.get_title(): ax for ax in figure.axes}
+    assert list(panels) == ["tfr-1: MAE ↓"]
+    assert without == ["tfr-1 without tfn: not tested under tfr-1: run 7, 8, 9"]
+    first = panels["tfr-1: MAE ↓"].lines[0]
+    assert first.get_xdata().tolist() == [i / 10 for i in range(11)]
+    complete = [predictions.read(store, run, "test") for run in (1, 2, 3)]
+    at_half = [np.mean([abs(kept * p - y) for _, p, y in run]) for run in complete for kept in (0.5, 0.6)]
+    assert first.get_ydata()[5] == pytest.approx(np.mean(at_half))
+    band = panels["tfr-1: MAE ↓"].collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() < first.get_ydata().min()
+    assert len(panels["tfr-1: MAE ↓"].lines) == 2

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from msabench.report.figures.samples import Samples
     from msabench.store.protocol import RunStore
 
+ROBUSTNESS = "robustness"  # the one picture of the table of that name, too
+OF = ("", "Robustness")  # the names of the tables of which there are pictures
 NO_DATE = {"svg": {"Date": None, "Creator": "msabench"}, "pdf": {"CreationDate": None, "Creator": "msabench"}}
 
 
@@ -38,11 +40,15 @@ def draw(report: Report, store: RunStore, folder: Path) -> tuple[list[Path], lis
     Raises UsageError where matplotlib is not installed, MsabenchError where the folder cannot be written.
     """
     need()
-    from msabench.report.figures import rows, samples
+    from msabench.report.figures import rates, rows, samples
     from msabench.report.figures.style import styled
-    from msabench.store import labels, predictions
+    from msabench.store import labels, predictions, robustness
 
-    stored = samples.Samples(lambda run: predictions.read(store, run, "test"), lambda run: labels.read(store, run))
+    stored = samples.Samples(
+        lambda run: predictions.read(store, run, "test"),
+        lambda run: labels.read(store, run),
+        lambda run: robustness.read(store, run),
+    )
     kinds: dict[str, Callable[[Table, Samples], tuple[Figure | None, list[str]]]] = {
         "learning-curves": _of_rows(rows.learning_curves),
         "differences": _of_rows(rows.differences),
@@ -50,18 +56,19 @@ def draw(report: Report, store: RunStore, folder: Path) -> tuple[list[Path], lis
         "cost": _of_rows(rows.cost),
         "confusion": samples.confusion,
         "labels": samples.labels,
+        ROBUSTNESS: rates.curves,
     }
     written: list[Path] = []
-    missing: list[str] = []
-    compared = [table for table in report.tables if not table.name]  # another table's rows may be no models
-    missing += [f"{table.name}: pictures are of comparisons" for table in report.tables if table.name]
+    told: list[str] = []
+    compared = [table for table in report.tables if table.name in OF]  # another table's rows may be no models
+    told += [f"{table.name}: pictures are of comparisons" for table in report.tables if table.name not in OF]
     for table, name in zip(compared, names(compared), strict=True):
-        for kind, of in kinds.items():
+        for kind, of in kinds.items() if not table.name else [(ROBUSTNESS, kinds[ROBUSTNESS])]:
             with styled():
                 figure, without = of(table, stored)
-                missing += [f"{name}.{kind}: {sentence}" for sentence in without]
+                told += [f"{name}.{kind}: {sentence}" for sentence in without]
                 written += _save(figure, folder, f"{name}.{kind}") if figure else []
-    return written, missing
+    return written, told
 
 
 def _of_rows(of: Callable[[Table], Figure | str]) -> Callable[[Table, Samples], tuple[Figure | None, list[str]]]:

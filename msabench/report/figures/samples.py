@@ -20,6 +20,7 @@ from msabench.report.table import Row, Table
 from msabench.shown import short
 from msabench.store.labels import Labels
 from msabench.store.predictions import Prediction
+from msabench.store.robustness import Robustness
 
 WORDS = {"t": "text", "a": "audio", "v": "visual"}
 NAMES = {"mosi": ("−3", "−2", "−1", "0", "1", "2", "3"), "sims": ("−−", "−", "0", "+", "++")}
@@ -31,11 +32,12 @@ class Samples:
 
     predictions: Predictions
     labels: Callable[[int], Labels]
+    robustness: Callable[[int], Robustness] = lambda run: Robustness()
 
 
 def confusion(table: Table, samples: Samples) -> tuple[Figure | None, list[str]]:
     """A panel a row: of each true class the shares of the predicted ones, the mean over seeds."""
-    protocol = _protocol(table)
+    protocol = protocol_of(table)
     names = NAMES[protocol]
     found: list[tuple[Row, Array]] = []
     without = []
@@ -66,7 +68,7 @@ def confusion(table: Table, samples: Samples) -> tuple[Figure | None, list[str]]
     return figure, without
 
 
-def _protocol(table: Table) -> str:
+def protocol_of(table: Table) -> str:
     return "mosi" if any(column.key == "acc_7" for column in (*table.columns, *table.details)) else "sims"
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from msabench.report.tables import ablations, cases, loaded, modalities, reproduction, scored, settings, sides
+from msabench.report.tables import (
+    ablations,
+    cases,
+    loaded,
+    modalities,
+    reproduction,
+    robustness,
+    scored,
+    settings,
+    sides,
+)
 
 if TYPE_CHECKING:
     from msabench.report.make import View
@@ -21,5 +31,6 @@ TABLES: dict[str, tuple[str, Callable[[RunStore, View], Report]]] = {
     "6": ("case study: generated labels by epoch", cases.make),
     "modalities": ("text, audio, visual, their pairs, all", modalities.make),
     "conventions": ("the same predictions as other repositories score them", scored.make),
+    "robustness": ("with parts of the clips missing, a section per protocol", robustness.make),
     "reproduction": ("which published figures are reached, and with which settings", reproduction.make),
 }
