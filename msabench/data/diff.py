@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,11 +11,11 @@ import numpy as np
 from msabench.data import quality
 from msabench.data.fingerprint import SEQUENCES
 from msabench.data.leaks import spelling, words
+from msabench.data.readers.assemble import parted
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.ragged import Ragged
 from msabench.shown import printable
 
-_CLIP = re.compile(r"(.+)(?:\$_\$|_|\[)(\d+)\]?")  # video$_$k (MMSA), video_k (MOSI's own), video[k] (the SDK)
 SAME = 0.99  # correlation of clip means from which two columns are the same measurement
 _TOLERANCE = 1e-4  # labels that differ by less are floats of one number
 
@@ -123,8 +122,13 @@ def clip(id_: str) -> str:
     ('03bsnisjmim[7]', '03bsnisjmim[7]', '03bsnisjmim[7]', 'aclip')
     """
     plain = spelling(id_)
-    found = _CLIP.fullmatch(plain)
-    return f"{found[1]}[{int(found[2])}]" if found else plain
+    video, number = _numbered(plain) or (plain, "")
+    return f"{video}[{number.lstrip('0') or '0'}]" if number else plain
+
+
+def _numbered(id_: str) -> tuple[str, str] | None:
+    found = parted(id_)
+    return found if found and found[1].isdecimal() else None
 
 
 def _rows(dataset: Dataset) -> dict[str, Row]:
@@ -142,7 +146,7 @@ def _missing(dataset: Dataset, split: str, own: Mapping[str, Row], other: Mappin
 
 
 def _odd(dataset: Dataset) -> int:
-    return sum(not _CLIP.fullmatch(spelling(id_)) for split in dataset.splits.values() for id_ in split.ids)
+    return sum(not _numbered(spelling(id_)) for split in dataset.splits.values() for id_ in split.ids)
 
 
 def _repeated(dataset: Dataset, rows: Mapping[str, Row]) -> int:

@@ -32,6 +32,14 @@ def test_clips_are_paired_whichever_way_their_ids_are_written(form):
     assert told(found).endswith("\nequal in all of this"), "ids are written in another way: the fingerprints differ"
 
 
+def test_a_number_of_any_length_is_one():
+    a, b = (
+        changed(dataset(), ids=[id_.format("9" * 5000), *dataset().splits["train"].ids[1:]])
+        for id_ in ("v$_${}", "v_00{}")
+    )
+    assert diff(a, b).common == 3 * N
+
+
 def test_ids_of_no_known_form_are_counted():
     assert diff(dataset(), changed(dataset(), ids=["a", "b", *dataset().splits["train"].ids[2:]])).odd_ids == (0, 2)
 

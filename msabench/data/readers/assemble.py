@@ -242,9 +242,15 @@ def _joined(m: str, rows: Sequence[np.ndarray], split: str, tally: Tally, writer
 _CLIP = re.compile(r"(?P<video>.+?)(\$_\$(?P<a>.*)|\[(?P<b>\d+)\])|(?P<name>.+)_(?P<c>\d+)")
 
 
+def parted(name: str) -> tuple[str, str] | None:
+    """(video, clip) of an id that names both: "video$_$3", "video[3]" (CMU-MultimodalSDK) or "video_3" (MOSI)."""
+    parts = _CLIP.fullmatch(name)
+    return parts and (parts["video"] or parts["name"], parts["a"] or parts["b"] or parts["c"] or "")
+
+
 def are_numbered(found: Sequence[str]) -> bool:
-    """Whether all ids name a video and a clip: "video$_$3", "video[3]" (CMU-MultimodalSDK) or "video_3" (MOSI)."""
-    return all(map(_CLIP.fullmatch, found))
+    """Whether all ids name a video and a clip."""
+    return all(map(parted, found))
 
 
 def clip_ids(found: Sequence[str], split: str, tally: Tally) -> list[str]:
@@ -256,8 +262,9 @@ def clip_ids(found: Sequence[str], split: str, tally: Tally) -> list[str]:
     >>> clip_ids(["a_b[0]", "a_b[1]"], "train", Tally()), clip_ids(["x", "x", "y"], "train", Tally())
     (['a_b$_$0', 'a_b$_$1'], ['x$_$#0', 'x$_$#1', 'y$_$#0'])
     """
-    if are_numbered(found):
-        return [_renamed(name) for name in found]
+    known = [both for name in found if (both := parted(name))]
+    if len(known) == len(found):
+        return [f"{video}$_${number}" for video, number in known]
     if len(set(found)) == len(found):
         return list(found)
     tally.count("ids: {n} name the video alone; its clips are counted as they come", split, len(found))
@@ -267,9 +274,3 @@ def clip_ids(found: Sequence[str], split: str, tally: Tally) -> list[str]:
         ids.append(f"{name}$_$#{seen[name]}")
         seen[name] += 1
     return ids
-
-
-def _renamed(name: str) -> str:
-    parts = _CLIP.fullmatch(name)
-    assert parts is not None
-    return f"{parts['video'] or parts['name']}$_${parts['a'] or parts['b'] or parts['c'] or ''}"
