@@ -39,6 +39,7 @@ __all__ = [
     "open_store",
     "predict",
     "report",
+    "robustness",
     "run",
     "runs",
     "train",
@@ -182,6 +183,48 @@ def predict(
     ready = [trained(one, encoder=str(text_encoder or "")) if isinstance(one, Run) else one for one in models]
     clips = clips_of(data, split, text=text, data_dir=_path(data_dir), options=ready[0].config.data)
     return together(ready, clips, device=device, progress=progress).to_frame()
+
+
+def robustness(
+    run: Run | Iterable[Run],
+    protocol: str | Iterable[str] = "tfr",
+    *,
+    masks: int = 10,
+    data_dir: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Stored runs on their own test clips with parts missing. A mask of a point a row: run, model, dataset, seed,
+    protocol, version, point, mask, and each metric. Nothing is trained; what a run has stored is not computed again.
+
+    protocol: "tfr", "lnln", "rmm", "fixed", "imbalanced". A point's value is its mean over masks. Raises UsageError for
+    a run that cannot be tested, DataError where its test split is not at hand.
+    """
+    from msabench.data import missing
+    from msabench.frames import frame
+    from msabench.runs.robustness import curves
+    from msabench.store import open_store
+
+    runs = [run] if not isinstance(run, Iterable) else list(run)
+    places = {(one.place, one.results) for one in runs}
+    if len(places) != 1:
+        raise UsageError(f"robustness: expected runs of one store, got runs of {len(places)}.")
+    [(place, results)] = places
+    if place is not None and is_mongo(place):
+        raise UsageError("robustness stores what it finds with the runs: give those of a local store, load_run(7).")
+    with closing(open_store(place, results)) as opened:
+        made = curves(
+            runs,
+            missing.chosen(_names(protocol)),
+            masks,
+            store=opened,
+            data_dir=_path(data_dir),
+            encoder=str(text_encoder or ""),
+            device=device,
+            progress=progress,
+        )
+    return frame([line for curve in made for line in curve.lines()])
 
 
 def load_model(

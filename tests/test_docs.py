@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 
 from msabench.__main__ import main
 from msabench.data import load
+from msabench.data.missing import PROTOCOLS
 from msabench.data.readers import readers
 
 
@@ -95,6 +96,20 @@ def test_the_page_on_statistics_runs_block_by_block_in_one_session(checkout: Pat
         for call, answer in re.findall(r"^(\S.*?)  # ([({].*)$", block, re.MULTILINE):
             assert repr(eval(call, session)) == answer, call
     assert number == 5
+
+
+@pytest.mark.slow
+def test_the_page_on_robustness_runs_command_by_command_and_names_every_protocol(
+    run_page: Page, checkout: Path
+) -> None:
+    said = run_page("robustness")
+    assert len(said) == 6
+    tables = [out for command, out in said.items() if " robustness " in command]
+    assert [out.count("Not as there") for out in tables] == [1, 2, 0, 2]
+    assert "complete clips:" in tables[-1]
+    assert Path("figures/mosi.robustness.pdf").is_file()
+    page = (checkout / "docs" / "robustness.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*PROTOCOLS]
 
 
 @pytest.mark.slow

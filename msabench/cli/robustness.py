@@ -158,27 +158,18 @@ def _folded(text: str) -> str:
     return "\n".join(textwrap.fill(line, 110, subsequent_indent="    ") for line in text.splitlines())
 
 
-def _named(curve: Curve) -> dict[str, Any]:
-    run = curve.run.record
-    named = {"run": run.id, "model": run.model, "dataset": run.dataset, "seed": run.seed}
-    return named | {"protocol": curve.protocol.name, "version": curve.protocol.version}
-
-
 def _csv(made: Sequence[Curve]) -> None:
     """A mask a line, all metrics at full precision; what is undefined is empty."""
     from msabench.report.tabular import plain
 
-    metrics = list(dict.fromkeys(name for curve in made for name in curve.values))
-    head = [*_named(made[0]), "point", "mask", *metrics]
-    writer = csv.DictWriter(sys.stdout, head, lineterminator="\n")
+    lines = [line for curve in made for line in curve.lines()]
+    writer = csv.DictWriter(
+        sys.stdout, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n"
+    )
     writer.writeheader()
-    for curve in made:
-        named = {key: plain(value) if isinstance(value, str) else value for key, value in _named(curve).items()}
-        for i, point in enumerate(curve.protocol.points):
-            for mask in range(len(curve.values[metrics[0]][i])):
-                values = {name: float(of[i][mask]) for name, of in curve.values.items()}
-                kept = {name: value for name, value in values.items() if math.isfinite(value)}
-                writer.writerow(named | {"point": point.label, "mask": mask} | kept)
+    for line in lines:
+        known = {name: value for name, value in line.items() if not (isinstance(value, float) and math.isnan(value))}
+        writer.writerow({name: plain(value) if isinstance(value, str) else value for name, value in known.items()})
 
 
 def _content(curve: Curve) -> dict[str, Any]:
@@ -190,4 +181,4 @@ def _content(curve: Curve) -> dict[str, Any]:
     for name in curve.values:
         points = dict(zip(labels, map(finite, curve.means(name)), strict=True))
         found[name] = {"points": points, curve.protocol.summary: finite(curve.summary(name))}
-    return _named(curve) | {"masks": max(map(len, curve.values["mae"])), "metrics": found}
+    return curve.named | {"masks": max(map(len, curve.values["mae"])), "metrics": found}

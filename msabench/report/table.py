@@ -163,15 +163,15 @@ class Table:
         return sorted({self.footnotes.index(note) + 1 for note in self._notes(row)})
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a row, under its label: source, model, preset, name as printed, n (seeds), runs (their ids), chosen and
-        folded (see Row), then per metric its mean over seeds ("mae"), the standard deviation ("mae_std"), the seeds
+        """A row a row, under its label: source, model, preset, heading (of its section), name as printed, n (seeds),
+        runs (their ids), chosen and folded (see Row), then per metric its mean over seeds ("mae"), the standard deviation ("mae_std"), the seeds
         behind it ("mae_n"), its 95 % interval ("mae_low", "mae_high") and whether it is tied with the best
         ("mae_tied"), as in report.csv. Accuracies and F1 are fractions; what is not there is NaN.
         """
         rows = []
         for row in self.rows:
             line: dict[str, Any] = {"label": row.label, "source": row.source, "model": row.model, "preset": row.preset}
-            line |= {"name": row.shown, "n": len(row.seeds), "runs": tuple(row.runs.values())}
+            line |= {"heading": row.heading, "name": row.shown, "n": len(row.seeds), "runs": tuple(row.runs.values())}
             line |= {"chosen": row.chosen, "folded": row.folded}
             for column in self.columns:
                 key, cell = column.key, row.cell(column)

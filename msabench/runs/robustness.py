@@ -7,7 +7,7 @@ for every protocol and every rate, and no test score has chosen it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -52,6 +52,20 @@ class Curve:
 
     def summary(self, metric: str) -> float:
         return float(np.dot(self.protocol.weights, self.means(metric)))
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Whose curve it is, and which."""
+        run = self.run.record
+        named = {"run": run.id, "model": run.model, "dataset": run.dataset, "seed": run.seed}
+        return named | {"protocol": self.protocol.name, "version": self.protocol.version}
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """A mask of a point a line, with all its metrics by name."""
+        for i, point in enumerate(self.protocol.points):
+            scores = {name: of[i].tolist() for name, of in self.values.items()}
+            for mask, values in enumerate(zip(*scores.values(), strict=True)):
+                yield self.named | {"point": point.label, "mask": mask} | dict(zip(scores, values, strict=True))
 
 
 def curves(

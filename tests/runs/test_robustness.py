@@ -131,6 +131,22 @@ def test_a_run_gets_the_same_masks_alone_and_beside_others(
                 assert_array_equal(alone[key], together[key], key)
 
 
+def test_a_mask_of_a_point_is_a_row_with_all_metrics(results: Path) -> None:
+    table = mb.robustness([run(results, 3), run(results, 4)], ["tfr", "fixed"], masks=2)
+    assert len(table) == 2 * (2 + 9 * 2 + 6)
+    assert list(table.columns)[:9] == ["run", "model", "dataset", "seed", "protocol", "version", "point", "mask", "mae"]
+    complete = table[(table.point == "0") & (table.run == 3)]
+    assert complete.mae.tolist() == [run(results, 3).metrics["mae"]]
+
+
+def test_runs_of_two_stores_are_not_tested_together(results: Path, tmp_path: Path) -> None:
+    apart = shutil.copytree(results, tmp_path / "apart")
+    with pytest.raises(UsageError, match="runs of one store, got runs of 2"):
+        mb.robustness([run(results, 3), run(apart, 3)])
+    with pytest.raises(UsageError, match="runs of one store, got runs of 0"):
+        mb.robustness([])
+
+
 # ---- what is computed, and stored
 
 

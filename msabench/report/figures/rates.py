@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from msabench.data.missing import PROTOCOLS, Masking
 from msabench.metrics import estimate
 from msabench.report.columns import Column
 from msabench.report.figures.samples import Samples, protocol_of
-from msabench.report.figures.style import COLOURS, LINE, MARKERS, heads, panels, wrapped
+from msabench.report.figures.style import COLOURS, GREY, LINE, MARKERS, heads, panels, wrapped
 from msabench.report.robustness import Under, under
 from msabench.report.table import Row, Table
 
@@ -29,14 +31,17 @@ def curves(table: Table, samples: Samples) -> tuple[Figure | None, list[str]]:
         return None, ["no row of it was tested at several rates:  python -m msabench robustness RUN…"]
     shown = [row for row in rows if any(row.label in one.rows() for one in found)]
     across = len(columns)
-    figure, axes = panels(len(found) * across, across, 1.9, LINE * (-(-len(shown) // 3) + 2), share=False)
+    figure, axes = panels(len(found) * across, across, 1.9, LINE * (-(-(len(shown) + 1) // 3) + 2), share=False)
     for i, one in enumerate(found):
         for ax, column in zip(axes[i * across : (i + 1) * across], columns, strict=True):
             _draw(ax, one, shown, column)
     for ax in axes[-across:]:
         ax.set_xlabel("share that is missing")
     names = [wrapped(row.shown, 40, 1) for row in shown]
-    handles = [Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 8], label=name) for i, name in enumerate(names)]
+    handles: list[Artist] = [
+        Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 8], label=name) for i, name in enumerate(names)
+    ]
+    handles.append(Patch(color=GREY, alpha=0.3, linewidth=0, label="95 %, over samples, masks and seeds"))
     figure.legend(handles=handles, loc="outside lower left", ncols=min(3, len(handles)))
     return figure, [f"{one.protocol.id} without {row}: {why}" for one in found for row, why in one.left_out.items()]
 

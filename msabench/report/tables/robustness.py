@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 NAME = "Robustness"
 NONE = "No run was tested with parts of its clips missing:  python -m msabench robustness RUN…"
 
+KEPT = ("simulated", "one seed", "know their own spread", "max_epochs")  # of the comparison's claims
+UNTRAINED = (
+    "No run was trained on clips with parts missing: figures of papers that train a model for each rate do not compare."
+)
+
 
 def make(store: RunStore, view: View) -> Report:
     """Of the rows that compete or stand alone, those whose runs were all tested under a protocol.
@@ -64,10 +69,10 @@ def _under_all(table: Table, store: RunStore, records: dict[int, RunRecord]) -> 
         noisy=frozenset(),
         searches=(),
         rows=(*complete, *(row for one in found for row in _section(one, heads, columns))),
-        claims=tuple(claim for claim in table.claims if "simulated" in claim or "one seed" in claim),
+        claims=(*(claim for claim in table.claims if any(word in claim for word in KEPT)), UNTRAINED),
         facts=(
             *(fact for fact in table.facts if fact[0] in ("Data", "Splits", "Notes")),
-            ("Weights", "those with the best validation MAE on complete clips; nothing was trained on missing parts"),
+            ("Weights", "those with the best validation MAE on complete clips"),
             ("Cells", "mean ± sample standard deviation over n seeds, of means over masks"),
             ("Intervals", "95 %, over samples with their masks, and seeds; in CSV, JSON and HTML"),
             *((one.protocol.id, f"{one.protocol.source}. Not as there: {one.protocol.differs}") for one in found),
