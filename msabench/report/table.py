@@ -164,9 +164,9 @@ class Table:
 
     def to_frame(self) -> pd.DataFrame:
         """A row a row, under its label: source, model, preset, heading (of its section), name as printed, n (seeds),
-        runs (their ids), chosen and folded (see Row), then per metric its mean over seeds ("mae"), the standard deviation ("mae_std"), the seeds
-        behind it ("mae_n"), its 95 % interval ("mae_low", "mae_high") and whether it is tied with the best
-        ("mae_tied"), as in report.csv. Accuracies and F1 are fractions; what is not there is NaN.
+        runs (their ids), chosen and folded (see Row), then per metric its mean over seeds ("mae"), the standard
+        deviation ("mae_std"), the seeds behind it ("mae_n"), its 95 % interval ("mae_low", "mae_high") and whether it
+        is tied with the best ("mae_tied"), as in report.csv. Accuracies and F1 are fractions; what is not there is NaN.
         """
         rows = []
         for row in self.rows:
