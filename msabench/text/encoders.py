@@ -165,7 +165,10 @@ class TextEncoder(nn.Module):
 
         def changed(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             assert change is not None
-            return change(output[0])[None] if self.packed else text.unpack(change(text.pack(output)))
+            if not self.packed:
+                return text.unpack(change(text.pack(output)))
+            real, filler = output[0].tensor_split([len(text.real)])
+            return torch.cat([change(real), filler])[None]
 
         with self.model.embeddings.register_forward_hook(changed) if change else nullcontext():
             if self._first is not None:

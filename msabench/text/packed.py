@@ -22,6 +22,7 @@ from msabench.contract.packing import Pack, Pad
 
 NAME = "msabench_packed"
 PARTS = 4  # of a batch on a CPU; each more spares less padding and costs some twenty small operations a layer
+ROWS = 16  # what a batch's tokens are filled up to a multiple of on a CPU: oneDNN sets up a product for each number
 log = logging.getLogger("msabench")
 
 
@@ -30,7 +31,8 @@ class Parts:
     """A batch's sentences in parts of like length, their steps side by side: (M, …), padding among them."""
 
     masks: list[Tensor]  # (b, t) of each part
-    place: Tensor  # (N,) int64, where each real token stands in M
+    place: Tensor  # (N + filler,) int64, where each row stands in M; filler, if any, after all parts
+    filler: int = 0  # rows after the real tokens that no sentence reads
 
     @staticmethod
     def of(text: Sequence) -> Parts:
@@ -42,7 +44,8 @@ class Parts:
             place[rows, :steps] = torch.arange(begin, begin + len(rows) * steps).view(len(rows), steps)
             masks.append(text.mask[rows, :steps])
             begin += len(rows) * steps
-        return Parts(masks, place.flatten()[text.real])
+        filler = -len(text.real) % ROWS
+        return Parts(masks, torch.cat([place.flatten()[text.real], torch.arange(begin, begin + filler)]), filler)
 
 
 _parts: ContextVar[Parts] = ContextVar("parts")  # of the batch whose tokens the row in work holds
@@ -78,11 +81,12 @@ def first_position(model: Any) -> int | None:
 def encode(model: nn.Module, text: Sequence, first: int) -> Tensor:
     """The last hidden state of the real tokens: ids (B, T) -> (N, h)."""
     positions = torch.arange(first, first + text.mask.shape[1], device=text.mask.device).expand(text.mask.shape)
-    token = _parts.set(Parts.of(text))
+    parts = Parts.of(text)
+    ids = F.pad(text.pack(text.values), (0, parts.filler))[None]
+    positions = F.pad(text.pack(positions), (0, parts.filler), value=first)[None]
+    token = _parts.set(parts)
     try:
-        return model(
-            input_ids=text.pack(text.values)[None], position_ids=text.pack(positions)[None], attention_mask=None
-        ).last_hidden_state[0]
+        return model(input_ids=ids, position_ids=positions, attention_mask=None).last_hidden_state[0, : len(text.real)]
     finally:
         _parts.reset(token)
 
@@ -100,15 +104,15 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """query, key and value (1, heads, N, d) -> (1, N, heads, d): each token attends to those of its own sentence."""
     parts = _parts.get()
-    sizes = [mask.numel() for mask in parts.masks]
+    sizes = [*(mask.numel() for mask in parts.masks), parts.filler]
     q, k, v = (Pad.apply(x[0].transpose(0, 1), parts.place, sum(sizes)).split(sizes) for x in (query, key, value))
     mixed = []
-    for mask, *of_part in zip(parts.masks, q, k, v, strict=True):
+    for mask, *of_part in zip(parts.masks, q, k, v, strict=False):  # filler is left over
         q_part, k_part, v_part = (x.unflatten(0, mask.shape).transpose(1, 2) for x in of_part)  # (b, heads, t, d)
         seen = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)
         out = F.scaled_dot_product_attention(q_part, k_part, v_part, attn_mask=seen, dropout_p=dropout, scale=scaling)
         mixed.append(out.transpose(1, 2).flatten(0, 1))
-    return Pack.apply(torch.cat(mixed), parts.place)[None], None
+    return Pack.apply(torch.cat([*mixed, v[-1]]), parts.place)[None], None
 
 
 def _register() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -12,7 +13,7 @@ from torch.testing import assert_close
 
 from msabench.contract import Sequence
 from msabench.text import packed
-from msabench.text.encoders import TextEncoder, resolve
+from msabench.text.encoders import EncoderSource, TextEncoder, resolve
 
 SIZES = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32, "vocab_size": 40}
 KINDS: dict[str, tuple[int | None, Any, dict[str, Any]]] = {  # what `first_position` answers, a model, its sizes
@@ -74,7 +75,24 @@ def test_no_layer_but_attention_sees_padding() -> None:
         if isinstance(module, torch.nn.Linear | torch.nn.LayerNorm | torch.nn.Dropout):
             module.register_forward_hook(lambda _, args, output: widths.append(output.shape[:-1]))
     packed.encode(model, text, first)
-    assert set(widths) == {(1, 20)}
+    assert set(widths) == {(1, 32)}  # 20 tokens, filled up to a multiple of 16
+
+
+def test_what_fills_a_batch_up_is_seen_by_no_change_and_changes_nothing(tiny: EncoderSource) -> None:
+    text, rows = sentences(), []
+    text = Sequence(text.values % tiny.vocab_size, text.mask)
+    encoder = TextEncoder(tiny, np.arange(tiny.vocab_size)).eval()
+
+    def change(x: torch.Tensor) -> torch.Tensor:
+        rows.append(len(x))
+        return x + 1
+
+    before, filled = encoder(text, change), packed.ROWS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed, "ROWS", 1)
+        assert_close(encoder(text, change), before)
+    assert rows == [20, 20]
+    assert 20 % filled
 
 
 def test_dropout_is_drawn_and_off_when_evaluating() -> None:
