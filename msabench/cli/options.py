@@ -62,9 +62,19 @@ def add_store(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trained(command: argparse.ArgumentParser) -> None:
+    """What commands share that load stored runs' models again."""
+    add_data_dir(command)
+    command.add_argument("--text-encoder", metavar="NAME", default="", help="where the models' own encoder lies now")
+    command.add_argument("--model-path", metavar="FILE", type=to_path, help="a file of your own that registers a model")
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    command.add_argument("--no-progress", action="store_true", help="no bar")
+    add_store(command)
+
+
 def add_data_dir(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--data-dir", metavar="DIR", type=to_path, help="where the pickles are ($MSABENCH_DATA, ./data)"
+        "--data-dir", metavar="DIR", type=to_path, help="where the data is ($MSABENCH_DATA, ./data)"
     )
 
 

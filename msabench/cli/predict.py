@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msabench.cli.options import add_data_dir, add_store, chosen, parse_runs, to_path
+from msabench.cli.options import add_trained, chosen, parse_runs, to_path
 from msabench.errors import DataError, UsageError
 from msabench.files import check_file, kind, shown, write
 from msabench.shown import short
@@ -52,12 +52,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--split", metavar="NAME", help="of DATA: train, valid, test (the default) or all")
     command.add_argument("--out", metavar="FILE", type=to_path, help="write all rows there, as CSV")
     command.add_argument("--format", choices=("table", "csv"), default="table", help="of what is printed")
-    add_data_dir(command)
-    command.add_argument("--text-encoder", metavar="NAME", default="", help="where the model's own encoder lies now")
-    command.add_argument("--model-path", metavar="FILE", type=to_path, help="a file of your own that registers it")
-    command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
-    command.add_argument("--no-progress", action="store_true", help="no bar")
-    add_store(command)
+    add_trained(command)
     command.set_defaults(handler=predict)
 
 

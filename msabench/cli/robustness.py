@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msabench.cli.options import add_data_dir, add_store, chosen, parse_runs, to_path
+from msabench.cli.options import add_trained, chosen, parse_runs
 from msabench.errors import UsageError, closest
 from msabench.ranges import number
 from msabench.shown import short
@@ -57,12 +57,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--masks", metavar="N", default="10", help="draws of what is missing (default 10)")
     command.add_argument("--metric", metavar="NAME", default="mae", help="of the table: mae, corr, acc_2_non0, …")
     command.add_argument("--format", choices=("table", "csv", "json"), default="table", help="of what is printed")
-    add_data_dir(command)
-    command.add_argument("--text-encoder", metavar="NAME", default="", help="where the models' own encoder lies now")
-    command.add_argument("--model-path", metavar="FILE", type=to_path, help="a file of your own that registers a model")
-    command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
-    command.add_argument("--no-progress", action="store_true", help="no bar")
-    add_store(command)
+    add_trained(command)
     command.set_defaults(handler=robustness)
 
 
