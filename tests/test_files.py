@@ -106,7 +106,20 @@ def test_convert_asks_for_another_name(capsys, here, target, words):
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "", "../mosi"])
 def test_names_that_no_dataset_has(capsys, name):
-    refused(capsys, 2, "unknown dataset", "info", name)
+    refused(capsys, 2, "unknown dataset", "simulate", name, "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("x" * 5000, 2, "too long"),
+        ("a\0b", 2, "NUL character"),
+        ("", 2, "it is empty"),
+        ("../mosi", 3, "no such file or folder, nor a dataset of this name"),
+    ],
+)
+def test_what_is_neither_a_dataset_nor_a_path(capsys, name, code, words):
+    refused(capsys, code, words, "info", name)
 
 
 def test_a_link_to_a_data_file_is_the_file(capsys, here):

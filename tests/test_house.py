@@ -81,3 +81,9 @@ def test_there_is_no_circle() -> None:
         for name in free:
             del left[name]
     assert left == {}
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by it, folders apart or not."""
+    names = [path.name for path in (PACKAGE.parent / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
