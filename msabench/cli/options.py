@@ -73,9 +73,7 @@ def add_trained(command: argparse.ArgumentParser) -> None:
 
 
 def add_data_dir(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--data-dir", metavar="DIR", type=to_path, help="where the data is ($MSABENCH_DATA, ./data)"
-    )
+    command.add_argument("--data-dir", metavar="DIR", type=to_path, help="where the data is ($MSABENCH_DATA, ./data)")
 
 
 def count(option: str, text: str) -> int:
