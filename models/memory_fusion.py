@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from msabench.contract import MODALITIES, Sequence
 from msabench.models.layers import Sizes, last_step
-from msabench.models.recurrent import Steps, earlier, lstm, run_cell
+from msabench.models.recurrent import run_cell
+from msabench.models.scan import Steps, earlier, lstm
 
 
 class Config(Protocol):
@@ -122,7 +123,7 @@ class GatedScan(torch.autograd.Function):
 
         k, w = σ(noise relu(part + m' inner) outer + bias), m = k m' + w candidate.
 
-    Its gradient is written out, as those of `recurrent.py`.
+    Its gradient is written out, as those of `scan.py`.
     """
 
     @staticmethod

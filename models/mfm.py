@@ -27,7 +27,8 @@ from msabench.contract import MODALITIES, Batch, DataSpec, Model, Output, Sequen
 from msabench.contract.registry import register
 from msabench.models.layers import Rates, Sizes, align_windows
 from msabench.models.memory_fusion import MemoryFusion, mlp
-from msabench.models.recurrent import LSTMEncoder, LSTMScan, Steps, run_cell
+from msabench.models.recurrent import LSTMEncoder, run_cell
+from msabench.models.scan import LSTMScan, Steps
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from msabench.contract import MODALITIES, Sequence
 from msabench.models.layers import Sizes
 from msabench.models.memory_fusion import GatedScan, MemoryFusion, states_by_gates
 from msabench.models.mfm import MFMConfig
-from msabench.models.recurrent import Steps, lstm
+from msabench.models.scan import Steps, lstm
 
 SMALL = MFMConfig(
     hidden=Sizes(text=5, audio=3, visual=4), memory=6, attention=7, candidate=8, keep=9, write=10,

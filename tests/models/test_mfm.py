@@ -13,7 +13,7 @@ from msabench.contract import MODALITIES, Batch, Sequence, State
 from msabench.literature.presets import build
 from msabench.models.layers import Rates, Sizes
 from msabench.models.mfm import MFM, Decoder, MFMConfig, mmd
-from msabench.models.recurrent import Steps
+from msabench.models.scan import Steps
 
 SMALL = MFMConfig(
     hidden=Sizes(text=5, audio=3, visual=4), memory=6, attention=7, candidate=8, keep=9, write=10,

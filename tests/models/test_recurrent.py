@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from msabench.contract import Sequence
 from msabench.models.layers import reverse
-from msabench.models.recurrent import LSTM, BiGRUs, BiLSTM, GRUScan, LSTMEncoder, LSTMScan, Steps, lstm, one_gru
+from msabench.models.recurrent import LSTM, BiGRUs, BiLSTM, GRUScan, LSTMEncoder, one_gru
+from msabench.models.scan import LSTMScan, Steps, lstm
 
 
 def test_the_lstm_vector_is_that_of_the_row_alone() -> None:
