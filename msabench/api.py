@@ -196,12 +196,13 @@ def robustness(
     progress: bool = False,
 ) -> pd.DataFrame:
     """Stored runs on their own test clips with parts missing. A mask of a point a row: run, model, dataset, seed,
-    protocol, version, point, mask, and each metric. Nothing is trained; what a run has stored is not computed again.
+    train_missing, protocol, version, point, mask, and each metric. Nothing is trained; what a run has stored is not computed again.
 
-    protocol: "tfr", "lnln", "rmm", "fixed", "imbalanced". A point's value is its mean over masks. Raises UsageError for
-    a run that cannot be tested, DataError where its test split is not at hand.
+    protocol: "tfr", "lnln", "rmm", "fixed", "imbalanced", "cider-rmfm", "cider-rmm", "cider-tmfm", "cider-stmfm". A
+    point's value is its mean over masks. Raises UsageError for a run that cannot be tested, DataError where its test
+    split is not at hand.
     """
-    from msabench.data import missing
+    from msabench.data import protocols
     from msabench.frames import frame
     from msabench.runs.robustness import curves
     from msabench.store import open_store
@@ -216,7 +217,7 @@ def robustness(
     with closing(open_store(place, results)) as opened:
         made = curves(
             runs,
-            missing.chosen(_names(protocol)),
+            protocols.chosen(_names(protocol)),
             masks,
             store=opened,
             data_dir=_path(data_dir),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -73,6 +74,12 @@ class DataConfig:
     max_tokens: int = 50  # sub-words with [CLS] and [SEP]; MMSA's files hold 50
     alignment: Literal["auto", "aligned", "unaligned"] = "auto"
     modalities: tuple[str, ...] = ("text", "audio", "visual")  # one left out becomes one zero step
+    train_missing: str = ""  # of the train split's clips, as msabench.data.protocols.in_training reads it; "": nothing
+
+    def __post_init__(self) -> None:
+        """One spelling of a rate, for one identity: tfr:.30 is tfr:0.3."""
+        plain = re.sub(r"\d*\.?\d+|\d+\.", lambda found: f"{float(found[0]):g}", self.train_missing)
+        object.__setattr__(self, "train_missing", plain)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,8 @@ class RunConfig:
         """
         config = self.to_dict()
         config["data"] = {k: v for k, v in config["data"].items() if k not in ("text_encoder", "alignment")}
-        if self.data.precision == "float32":  # as before there was another
-            del config["data"]["precision"]
+        for name, usual in (("precision", "float32"), ("train_missing", "")):  # as before there was another
+            if config["data"][name] == usual:
+                del config["data"][name]
         text = json.dumps([PROTOCOL, config, fingerprint, code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 
 from msabench.__main__ import main
 from msabench.data import load
-from msabench.data.missing import PROTOCOLS
+from msabench.data.protocols import PROTOCOLS
 from msabench.data.readers import readers
 
 

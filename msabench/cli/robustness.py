@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from msabench.runs.robustness import Curve
     from msabench.store.protocol import RunStore
 
-NAMES = ("tfr", "lnln", "rmm", "fixed", "imbalanced")
+NAMES = ("tfr", "lnln", "rmm", "fixed", "imbalanced", "cider-rmfm", "cider-rmm", "cider-tmfm", "cider-stmfm")
 MOST = 1000  # masks
 EXAMPLES = """\
 examples:
@@ -39,9 +39,14 @@ protocols:
   rmm         modalities of each clip missing at random, at least one kept (GCNet); r = 0 … 0.7, mean
   fixed       each of the six proper subsets of text, audio, visual; mean
   imbalanced  a rate of each modality's own: 0.1, 0.5 and 0.7 in each order; mean
+  cider-rmfm  frames at a rate of each clip's and modality's own, r = 0 … 1 in the mean (CIDer); area under the curve
+  cider-rmm   each modality of a clip at r = 0 … 1, one at least kept; area. CIDer's RMFM_same is tfr
+  cider-tmfm  words with their audio and visual at r = 0 … 1; area
+  cider-stmfm one span of time of all modalities, r = 0 … 1 of the clip; area
 
 Nothing is trained: the weights are those with the best validation MAE on complete clips. The predictions are stored
-with the run, so that the same question costs nothing again, and a higher --masks only what it adds.
+with the run, so that the same question costs nothing again, and a higher --masks only what it adds. To train on clips
+with parts missing:  python -m msabench run … --train-missing tfr:0.3
 """
 
 
@@ -67,13 +72,13 @@ def robustness(args: argparse.Namespace) -> int:
         raise UsageError(f"--masks {short(args.masks)}: expected a whole number from 1 to {MOST:,}.")
 
     from msabench.contract import registry
-    from msabench.data import missing
+    from msabench.data import protocols
     from msabench.metrics import METRICS
     from msabench.runs.robustness import curves
     from msabench.store import is_mongo, open_store
 
-    protocols = missing.chosen([name for name in args.protocol.split(",") if name])
-    if not protocols:
+    asked = protocols.chosen([name for name in args.protocol.split(",") if name])
+    if not asked:
         raise UsageError(f"--protocol is empty. Known: {', '.join(NAMES)}.")
     if args.metric not in METRICS:
         raise UsageError(
@@ -87,7 +92,7 @@ def robustness(args: argparse.Namespace) -> int:
     with closing(open_store(args.store, args.results)) as store:
         made = curves(
             runs,
-            protocols,
+            asked,
             masks,
             store=store,
             data_dir=args.data_dir,
@@ -137,7 +142,9 @@ def _table(made: Sequence[Curve], masks: int, name: str) -> str:
     for curve in made:
         values = [*curve.means(name), curve.summary(name)] if name in curve.values else [math.nan] * (len(head) - 1)
         shown = ["–" if math.isnan(value) else metric.show(value) for value in values]
-        rows.append([f"{curve.run.id} {short(curve.run.record.model)}, seed {curve.run.seed}", *shown])
+        trained = curve.named["train_missing"]
+        also = f" (train_missing={trained})" if trained else ""
+        rows.append([f"{curve.run.id} {short(curve.run.record.model)}{also}, seed {curve.run.seed}", *shown])
     drawn = sum(masking.random for masking in protocol.maskings)
     many = f"{masks} masks" if masks > 1 else "one mask"
     over = f", mean over {many} where something is drawn" if drawn else ""

@@ -52,6 +52,9 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--precision", choices=("float32", "bfloat16"), help="of a fine-tuned text encoder's products on a CPU"
     )
     command.add_argument("--modalities", metavar="M,M", help="leave modalities out: text,audio")
+    command.add_argument(
+        "--train-missing", metavar="P:RATE", help="train with parts of the clips missing: tfr:0.3 (docs/robustness.md)"
+    )
     command.add_argument("--validation-only", action="store_true", help="no test prediction or metric: for a search")
     command.add_argument("--chosen", metavar="JSON", help="how a search chose the settings, as a study says it")
     add_data_dir(command)
@@ -68,10 +71,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     seeds = parse_seeds(args.seeds)
-    short = {
-        name: getattr(args, name) for name in ("max_epochs", "text_encoder", "text_mode", "precision", "modalities")
-    }
-    overrides = args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
+    short = ("max_epochs", "text_encoder", "text_mode", "precision", "modalities", "train_missing")
+    given = {name: value for name in short if (value := getattr(args, name)) is not None}
+    overrides = args.overrides + [f"{name}={value}" for name, value in given.items()]
 
     if "," in args.model + args.dataset or count("--jobs", args.jobs) > 1:
         return run_several(args, seeds, overrides)

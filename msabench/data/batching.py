@@ -17,6 +17,8 @@ from msabench.config import DataConfig
 from msabench.contract import MODALITIES, Batch, DataSpec
 from msabench.contract.collate import BLOCK, Scale, pad
 from msabench.data.cards import CARDS
+from msabench.data.missing import Masking
+from msabench.data.protocols import in_training
 from msabench.data.resident import Tables, place
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.data.sealed import Sealed
@@ -33,6 +35,7 @@ from msabench.text.encoders import (
     reads_bert_uncased_ids,
     resolve,
     tokenise,
+    unknown_id,
 )
 
 
@@ -83,6 +86,9 @@ class Prepared:
     sealed: Sealed | None  # the test split's labels; None where there is no test split
     scales: dict[str, Scale]  # by modality; empty where nothing is standardised
     encoder_source: EncoderSource | None  # None where the text comes as the file's features, or is left out
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(0))  # token ids that a fine-tuned encoder learns from
+    lacks: Masking | None = None  # what is missing of the train split, anew in each epoch: see partial.for_epoch
+    tokens: Ragged | None = None  # where something is: the ids of the train split's text, for its encoder
     pin: bool = False  # batches in page-locked memory
     resident: Mapping[str, Tables] = field(default_factory=dict)  # by split; see `on`
 
@@ -218,6 +224,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
 
     Raises UsageError for an option that cannot be, DataError where the dataset lacks what an option needs.
     """
+    lacks = in_training(options.train_missing)
     if unknown := [m for m in options.modalities if m not in MODALITIES]:
         raise UsageError(
             f"unknown modality {unknown[0]!r}.{closest(unknown[0], MODALITIES)}  Known: {', '.join(MODALITIES)}."
@@ -249,12 +256,20 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
     widths = {m: train[m].width for m in MODALITIES}
     if source is not None and options.text_mode == "finetune":
         widths["text"] = source.width
-    make_text_encoder = encoder_maker(options, source, train.text.values)
+    tokens, seen = None, train.text.values
+    if lacks is not None and source is not None:
+        tuned = options.text_mode == "finetune"
+        tokens = train.text if tuned else token_ids(dataset, dataset.splits["train"], source, options.max_tokens)
+        seen = np.append(tokens.values, unknown_id(source))  # raises where an encoder has none
     return Prepared(
         name=dataset.name,
         fingerprint=dataset.fingerprint,
         source=dataset.source,
-        notes=(*dataset.notes, str(source)) if source and source.random else dataset.notes,
+        notes=(
+            *dataset.notes,
+            *([str(source)] if source and source.random else []),
+            *([f"trained on clips with parts missing ({options.train_missing})"] if lacks else []),
+        ),
         truth=dataset.truth,
         protocol=dataset.protocol,
         setting={
@@ -265,11 +280,12 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
             "alignment": options.alignment if options.alignment != "auto" else alignment(splits),
             "modalities": [m for m in MODALITIES if m in options.modalities],
             **({"labels": scored} if (scored := scoring(dataset)) else {}),
+            **({"train_missing": options.train_missing} if options.train_missing else {}),
         },
         spec=DataSpec(
             widths=widths,
             n_train=len(train),
-            make_text_encoder=make_text_encoder,
+            make_text_encoder=encoder_maker(options, source, seen),
             label_range=dataset.label_range,
             max_steps={m: max(1, *(int(s[m].lengths.max()) for s in splits.values())) for m in MODALITIES},
             absent=absent,
@@ -278,6 +294,9 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
         sealed=Sealed(dataset.splits["test"].labels),
         scales={m: Scale.of(train[m]) for m in ("audio", "visual")} if standardise else {},
         encoder_source=source,
+        seen=seen,
+        lacks=lacks,
+        tokens=tokens,
         pin=torch.cuda.is_available(),
     )
 

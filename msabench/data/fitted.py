@@ -47,7 +47,7 @@ class Fitted:
 
     @classmethod
     def of(cls, data: Prepared) -> Fitted:
-        source, spec, train = data.encoder_source, data.spec, data.splits["train"]
+        source, spec = data.encoder_source, data.spec
         tuned = source is not None and data.setting["text_mode"] == "finetune"
         return cls(
             metrics=data.protocol,
@@ -59,7 +59,7 @@ class Fitted:
             scales=data.statistics,
             encoder=source.name if source else "",
             encoder_fingerprint=source.fingerprint if source else "",
-            seen=np.unique(train.text.values).tolist() if tuned else [],
+            seen=np.unique(data.seen).tolist() if tuned else [],
         )
 
     @classmethod

@@ -1,10 +1,10 @@
-"""What can be missing of a clip, and the protocols by which the literature takes it away. numpy alone.
+"""What can be missing of a clip. numpy alone. Which of it the literature takes away: msabench.data.protocols.
 
-A protocol is a row of points. A point has a masking: which steps (`Frames`) or which whole modalities (`Subsets`) of
-each clip are missing. Where that is a matter of chance a clip is masked several times, by masks 0, 1, …; the numbers of
-a mask come from a stream of the clip's and the modality's own. So a clip's mask is the same whatever the order of the
-clips, whichever others there are, and whatever the model; no modality's steps go with another's; and a higher rate
-takes what a lower one took, and more.
+A masking says which steps (`Frames`, `OwnFrames`), which moments (`Moments`, `Spans`) or which whole modalities
+(`Subsets`) of each clip are missing. Where that is a matter of chance a clip is masked several times, by masks 0, 1, …;
+the numbers of a mask come from a stream of the clip's and the modality's own. So a clip's mask is the same whatever the
+order of the clips, whichever others there are, and whatever the model; no modality's steps go with another's, but where
+moments are missing, which is of all modalities at once; and a higher rate takes what a lower one took, and more.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, pairwise, permutations
+from itertools import combinations
 
 import numpy as np
 
 from msabench.contract import MODALITIES
-from msabench.errors import UsageError, closest
 from msabench.seeds import stream
 
 MASKS = 10  # as few as a mean over masks should have
@@ -27,15 +26,15 @@ SUBSETS: tuple[Subset, ...] = tuple(s for n in (3, 2, 1) for s in combinations(M
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one mask for the clips of a split."""
+    """The random numbers of one mask for the clips of a split, all uniform in [0, 1)."""
 
     ids: Sequence[str]  # (N,)
     lengths: Mapping[str, np.ndarray]  # by modality (N,): real steps
-    mask: int
+    mask: int  # its number, from which its streams are seeded; in training a seed of the epoch's own
 
     @cached_property
     def steps(self) -> dict[str, np.ndarray]:
-        """By modality (sum of T,), uniform in [0, 1): a number for each step, clip after clip."""
+        """By modality (sum of T,): a number for each step, clip after clip."""
         return {
             m: np.concatenate([self._stream(m, id).random(n) for id, n in zip(self.ids, lengths, strict=True)])
             for m, lengths in self.lengths.items()
@@ -43,8 +42,35 @@ class Draws:
 
     @cached_property
     def clips(self) -> np.ndarray:
-        """(N,) uniform in [0, 1): a number for each clip."""
-        return np.array([self._stream("modalities", id).random() for id in self.ids])
+        """(N,): a number for each clip."""
+        return self._each("modalities")
+
+    @cached_property
+    def rates(self) -> dict[str, np.ndarray]:
+        """By modality (N, 2): two numbers for each clip, from which a rate of its own is made."""
+        return {
+            m: np.array([self._stream(f"{m} rate", id).random(2) for id in self.ids]).reshape(-1, 2)
+            for m in self.lengths
+        }
+
+    @cached_property
+    def moments(self) -> list[np.ndarray]:
+        """Of each clip (its words,): a number for each part of its time, which has as many as its text has steps.
+
+        Where that has but one (text is left out), as many as its shortest other modality that has more.
+        """
+        counts = np.stack([np.where(n > 1, n, np.iinfo(np.int64).max) for n in self.lengths.values()])  # (M, N)
+        others = np.where(counts.min(0) == np.iinfo(np.int64).max, 1, counts.min(0))
+        words = np.where(self.lengths["text"] > 1, self.lengths["text"], others)
+        return [self._stream("moments", id).random(n) for id, n in zip(self.ids, words, strict=True)]
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(N,): a number for each clip, from which a span of its time is placed."""
+        return self._each("span")
+
+    def _each(self, name: str) -> np.ndarray:
+        return np.array([self._stream(name, id).random() for id in self.ids])
 
     def _stream(self, name: str, id: str) -> np.random.Generator:
         return stream(self.mask, "missing", name, id)
@@ -103,49 +129,117 @@ class Subsets:
         return {m: np.repeat(there[m][chosen], lengths) for m, lengths in draws.lengths.items()}
 
 
-Masking = Frames | Subsets
+@dataclass(frozen=True)
+class OwnFrames:
+    """Single steps are missing, at a rate of each clip's and modality's own, uniform from `low` to `high`; but of a
+    share `whole` of the clips, others for each modality, nothing is."""
+
+    low: float
+    high: float
+    whole: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """As that of Frames."""
+        return f"own frames 1: {self.low:g} to {self.high:g}, whole {self.whole:g}"
+
+    @property
+    def random(self) -> bool:
+        return True
+
+    def kept(self, draws: Draws) -> dict[str, np.ndarray]:
+        """By modality (sum of T,) bool."""
+        kept = {}
+        for m, lengths in draws.lengths.items():
+            spread, at = draws.rates[m].T
+            rates = np.where(at < self.whole, -1, self.low + (self.high - self.low) * spread)  # no number is below 0
+            kept[m] = draws.steps[m] > np.repeat(rates, lengths)
+        return kept
 
 
 @dataclass(frozen=True)
-class Point:
-    label: str
-    masking: Masking
-    rate: float | None = None  # where it stands on a curve
+class Moments:
+    """Parts of a clip's time are missing, of all modalities at once: each with probability `rate`.
 
-
-@dataclass(frozen=True)
-class Protocol:
-    name: str
-    version: int  # another one's numbers are not to be compared
-    title: str
-    points: tuple[Point, ...]
-    summary: str  # what the one number of all points is called
-    weights: tuple[float, ...]  # of the points' values in it
-    source: str
-    differs: str  # from its source, and why
-
-    @property
-    def id(self) -> str:
-        return f"{self.name}-{self.version}"
-
-    @property
-    def maskings(self) -> list[Masking]:
-        return [point.masking for point in self.points]
-
-
-def trapezoid(x: Sequence[float]) -> tuple[float, ...]:
-    """The weights of values at `x` in the area under the lines that join them.
-
-    >>> trapezoid([0, 0.5, 1])
-    (0.25, 0.5, 0.25)
+    A clip has as many as its text has tokens, one beside another. A step is missing where its middle is, so that of
+    sequences of equal length (aligned data) the same steps are.
     """
-    steps = [b - a for a, b in pairwise(x)]
-    return tuple((left + right) / 2 for left, right in zip([0, *steps], [*steps, 0], strict=True))
+
+    rate: float
+
+    @property
+    def key(self) -> str:
+        """As that of Frames."""
+        return f"moments 1: {self.rate:g}"
+
+    @property
+    def random(self) -> bool:
+        return True
+
+    def kept(self, draws: Draws) -> dict[str, np.ndarray]:
+        """By modality (sum of T,) bool."""
+        counts = np.array([len(moments) for moments in draws.moments])
+        there = np.concatenate(draws.moments) > self.rate
+        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        kept = {}
+        for m, lengths in draws.lengths.items():
+            rows, middles = _middles(lengths)
+            kept[m] = there[first[rows] + (middles * counts[rows]).astype(np.int64)]
+        return kept
 
 
-def even(n: int) -> tuple[float, ...]:
-    """The weights of n values in their mean."""
-    return (1 / n,) * n
+@dataclass(frozen=True)
+class Spans:
+    """One span of a clip's time is missing, of all modalities at once: a share `rate` of it, anywhere."""
+
+    rate: float
+
+    @property
+    def key(self) -> str:
+        """As that of Frames."""
+        return f"spans 1: {self.rate:g}"
+
+    @property
+    def random(self) -> bool:
+        return True
+
+    def kept(self, draws: Draws) -> dict[str, np.ndarray]:
+        """By modality (sum of T,) bool."""
+        starts = draws.starts * (1 - self.rate)
+        kept = {}
+        for m, lengths in draws.lengths.items():
+            rows, middles = _middles(lengths)
+            kept[m] = (middles < starts[rows]) | (middles >= starts[rows] + self.rate)
+        return kept
+
+
+def _middles(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each step (sum of T,) its clip, and its middle as a share of the clip's time."""
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    steps = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return rows, (steps + 0.5) / lengths[rows]
+
+
+Masking = Frames | OwnFrames | Moments | Spans | Subsets
+COMPLETE = Frames(0, 0, 0)
+
+
+def frames(rate: float) -> Masking:
+    """Single steps of all modalities, at one rate."""
+    return Frames(rate, rate, rate)
+
+
+def own_frames(rate: float) -> Masking:
+    """Single steps, at a rate of each clip's and modality's own: `rate` in the mean, as far around it as there is."""
+    return OwnFrames(max(0.0, 2 * rate - 1), min(1.0, 2 * rate)) if 0 < rate < 1 else frames(rate)
+
+
+def moments(rate: float) -> Masking:
+    return Moments(rate) if 0 < rate < 1 else frames(rate)
+
+
+def spans(rate: float) -> Masking:
+    return Spans(rate) if 0 < rate < 1 else frames(rate)
 
 
 def slots(rate: float) -> Subsets:
@@ -164,83 +258,11 @@ def each(rates: Mapping[str, float]) -> Subsets:
     return Subsets(tuple((s, float(p / sum(likely))) for s, p in zip(SUBSETS, likely, strict=True)))
 
 
+def alike(rate: float) -> Subsets:
+    """As `each` at one rate for all modalities; at 1, where all would be lost, its limit: one modality is kept."""
+    likely = [rate ** (3 - len(s)) * (1 - rate) ** (len(s) - 1) for s in SUBSETS]  # divided by 1 - rate
+    return Subsets(tuple((s, p / sum(likely)) for s, p in zip(SUBSETS, likely, strict=True)))
+
+
 def only(subset: Subset) -> Subsets:
     return Subsets(((subset, 1.0),))
-
-
-RATES = tuple(i / 10 for i in range(11))
-FRAMES = tuple(Point(f"{r:g}", Frames(r, r, r), r) for r in RATES)
-UNEVEN = [dict(zip(MODALITIES, rates, strict=True)) for rates in permutations((0.1, 0.5, 0.7))]
-
-PROTOCOLS = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol(
-            "tfr",
-            1,
-            "frames, TFR-Net and EMT-DLFR",
-            FRAMES,
-            "AUILC",
-            trapezoid(RATES),
-            source="thuiar/TFR-Net test.sh (r = 0 … 1) and data/load_data.py (kept where U > r; text to [UNK], but not "
-            "the first and the last token; audio and visual to 0); sunlicai/EMT-DLFR data/load_data.py, the same",
-            differs="there one model is trained for each r, and tested at it; one mask, the same in all runs; a "
-            "sentence's length is argmin of its mask, which is 0 where it fills all positions",
-        ),
-        Protocol(
-            "lnln",
-            1,
-            "frames, LNLN",
-            FRAMES[:10],
-            "mean",
-            even(10),
-            source="Haoyu-ha/LNLN robust_evaluation.py (r = 0 … 0.9, one model) and core/dataset.py (the masking is "
-            "TFR-Net's)",
-            differs="there checkpoints are those with the best *test* score at r = 0.5, one per metric (train.py, "
-            "core/utils.py); one mask, and its seed is the same for the three modalities: sequences of equal length "
-            "miss the same steps",
-        ),
-        Protocol(
-            "rmm",
-            1,
-            "modalities at random, GCNet",
-            tuple(Point(f"{r:g}", slots(r), r) for r in RATES[:8]),
-            "mean",
-            even(8),
-            source="zeroQiaoba/GCNet gcnet/train_gcnet.py, random_mask (share of missing slots, one modality kept; "
-            "0.7 is 2/3 there too) and train_or_eval_model (a missing modality is 0)",
-            differs="there the mask of the one test is drawn without a seed, its probabilities are cut to whole "
-            "percents and it is drawn again until the share is met to 0.005; here the share is met in the mean",
-        ),
-        Protocol(
-            "fixed",
-            1,
-            "the six subsets of modalities",
-            tuple(Point("+".join(s), only(s)) for s in sorted(SUBSETS[1:], key=len)),
-            "mean",
-            even(6),
-            source="the fixed missing patterns of IMDer (Wang, Li and Cui, NeurIPS 2023)",
-            differs="mdswyz/IMDer trains and tests a model for each rate and draws what is missing once for a whole "
-            "batch, without a seed (trains/singleTask/IMDER.py, model/imder.py); here every clip keeps the subset",
-        ),
-        Protocol(
-            "imbalanced",
-            1,
-            "modalities at uneven rates",
-            tuple(Point(" ".join(f"{m[0]}{r:g}" for m, r in rates.items()), each(rates)) for rates in UNEVEN),
-            "mean",
-            even(6),
-            source="the question is MissBench's (arXiv 2603.09874: modalities that are missing at rates of their own); "
-            "the rates, 0.1, 0.5 and 0.7 in each order, are ours",
-            differs="a clip that would lose all three is drawn again, so that no clip is empty",
-        ),
-    )
-}
-
-
-def chosen(names: Sequence[str]) -> list[Protocol]:
-    """The protocols of these names, each once. Raises UsageError for a name that is none."""
-    for name in names:
-        if name not in PROTOCOLS:
-            raise UsageError(f"unknown protocol {name!r}.{closest(name, PROTOCOLS)}  Known: {', '.join(PROTOCOLS)}.")
-    return [PROTOCOLS[name] for name in dict.fromkeys(names)]

@@ -1,16 +1,43 @@
-"""A split as a trained model reads it with parts of its clips missing."""
+"""A split as a model reads it with parts of its clips missing: in a test, or in an epoch of training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from msabench.contract import MODALITIES
 from msabench.contract.collate import Scale
 from msabench.data.batching import Prepared
+from msabench.data.missing import Draws
 from msabench.ragged import Ragged
+from msabench.seeds import derive
 from msabench.text.encoders import EncoderSource, frozen_features, unknown_id
+
+
+def for_epoch(data: Prepared, seed: int, epoch: int, *, progress: bool = False) -> Prepared:
+    """The data as an epoch of training reads it: parts of the train split's clips are missing, if the setting
+    train_missing says so; validation and test are complete.
+
+    What is missing follows from the run's seed, the epoch, a clip's id and the modality. So it is another part each
+    epoch, and the same for a run that was killed and goes on.
+    """
+    if data.lacks is None:
+        return data
+    part = data.splits["train"]
+    lengths = {m: part[m].lengths for m in MODALITIES}
+    kept = data.lacks.kept(Draws(part.ids, lengths, derive(seed, "missing in training", epoch)))
+    text = words_without(part.text, kept["text"], data.tokens, data.encoder_source, progress=progress)
+    return without(data, "train", kept, text)
+
+
+def told(data: Prepared) -> Iterator[str]:
+    """What `for_epoch` does to it, and what takes time there."""
+    if data.lacks is not None:
+        yield f"train_missing={data.setting['train_missing']}: other parts of the train split's clips each epoch"
+        if data.tokens is not None and data.tokens is not data.splits["train"].text:
+            yield f"its {data.n('train'):,} sentences are encoded again for each, frozen: {data.encoder_source}"
 
 
 def without(data: Prepared, split: str, kept: Mapping[str, np.ndarray], text: Ragged) -> Prepared:
@@ -32,7 +59,9 @@ def _silenced(sequences: Ragged, kept: np.ndarray, scale: Scale | None) -> Ragge
     return Ragged(np.where(kept[:, None], sequences.values, silence), sequences.offsets)
 
 
-def words_without(text: Ragged, kept: np.ndarray, tokens: Ragged | None, source: EncoderSource | None) -> Ragged:
+def words_without(
+    text: Ragged, kept: np.ndarray, tokens: Ragged | None, source: EncoderSource | None, *, progress: bool = False
+) -> Ragged:
     """A split's text without what is not `kept` (sum of T,).
 
     tokens, source: the ids and the encoder that reads them, fine-tuned (text is `tokens`) or frozen. An id that is
@@ -44,7 +73,7 @@ def words_without(text: Ragged, kept: np.ndarray, tokens: Ragged | None, source:
     if tokens is None or source is None:
         return Ragged(np.where(kept[:, None], text.values, np.float32(0)), text.offsets)
     left = Ragged(np.where(_with_ends(kept, tokens), tokens.values, unknown_id(source)), tokens.offsets)
-    return left if text is tokens else _encoded_again(text, tokens, left, source)
+    return left if text is tokens else _encoded_again(text, tokens, left, source, progress)
 
 
 def _with_ends(kept: np.ndarray, tokens: Ragged) -> np.ndarray:
@@ -54,7 +83,7 @@ def _with_ends(kept: np.ndarray, tokens: Ragged) -> np.ndarray:
     return whole
 
 
-def _encoded_again(features: Ragged, before: Ragged, after: Ragged, source: EncoderSource) -> Ragged:
+def _encoded_again(features: Ragged, before: Ragged, after: Ragged, source: EncoderSource, progress: bool) -> Ragged:
     """The frozen features (sum of T, h) of `after`: those of `before`, but of sentences that differ encoded anew."""
     rows = np.repeat(np.arange(len(before)), before.lengths)
     changed = np.unique(rows[before.values != after.values])
@@ -65,7 +94,8 @@ def _encoded_again(features: Ragged, before: Ragged, after: Ragged, source: Enco
     if not firsts:
         return features
     offsets = np.concatenate([[0], np.cumsum(after.lengths[firsts])])
-    encoded = frozen_features(source, Ragged(np.concatenate([after[row] for row in firsts]), offsets), keep=False)
+    sentences = Ragged(np.concatenate([after[row] for row in firsts]), offsets)
+    encoded = frozen_features(source, sentences, keep=False, progress=progress)
     values = np.array(features.values)
     for number, same in enumerate(alike.values()):
         for row in same:

@@ -26,6 +26,11 @@ def params(record: RunRecord) -> dict[str, Any]:
     return flat(record.config.get("hparams", {}))
 
 
+def train_missing(record: RunRecord) -> str:
+    """What was missing of the clips that it was trained on, as the setting says it; "": nothing."""
+    return str(record.config.get("data", {}).get("train_missing") or "")
+
+
 def chosen(record: RunRecord) -> Chosen | None:
     """None: by no search, or by one of a kind unknown here: of another program, or a later msabench."""
     try:

@@ -68,9 +68,10 @@ class View:
     sentences: bool = False
 
 
-def make(store: RunStore, view: View | None = None) -> Shown:
+def make(store: RunStore, view: View | None = None, beside: tuple[str, ...] = ()) -> Shown:
     """The comparison tables of a store's runs; without tables and notes where it has no run.
 
+    beside: names of the setting that runs of one table need not share, where rows are told apart by them anyway.
     Raises UsageError for a name that no run, row or column has, and for a convention that is none or does not fit a
     dataset.
     """
@@ -78,6 +79,9 @@ def make(store: RunStore, view: View | None = None) -> Shown:
     records = chosen(store, view)
     if not records:
         return Shown(())
+    if beside:
+        shared = [{name: value for name, value in r.setting.items() if name not in beside} for r in records]
+        records = [replace(record, setting=setting) for record, setting in zip(records, shared, strict=True)]
     made = build(records, plan(store, view, records))
     return Shown(_kept(made.tables, view.rows), made.notes)
 

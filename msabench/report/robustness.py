@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msabench.data.missing import Protocol
+from msabench.data.protocols import Protocol
 from msabench.errors import StoreError
 from msabench.metrics import statistics
 from msabench.metrics.sentiment import Array

@@ -34,7 +34,7 @@ class Asked:
     preset: as msabench.literature.published.preset. curve: a run's validation MAE by epoch. metrics: all that a run
     logged by epoch, for what its loss terms do. detail: what a row's runs did, for the page that opens a row. code: the
     version of a run's model, as a hash. apart: names of the setting that tell rows apart, where a table holds runs in
-    several.
+    several; train_missing always does.
     """
 
     preset: Callable[[str, str, str], Mapping[str, Any]] = lambda model, name, dataset: {}
@@ -97,7 +97,9 @@ def _params(record: RunRecord) -> dict[str, Any]:
 
 
 def _apart(record: RunRecord, asked: Asked) -> list[str]:
-    return [about.plain(record.setting.get(name)) for name in asked.apart]
+    trained = about.train_missing(record)
+    told = [about.plain(record.setting.get(name)) for name in asked.apart]
+    return [*told, *([f"train_missing={trained}"] if trained else [])]
 
 
 def _chosen(rows: Sequence[tuple[Row, bool]]) -> list[Row]:

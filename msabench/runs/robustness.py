@@ -1,4 +1,4 @@
-"""Stored runs on test clips of which parts are missing, by the protocols of msabench.data.missing. Nothing is trained.
+"""Stored runs on test clips of which parts are missing, by msabench.data.protocols. Nothing is trained.
 
 The weights are the run's own: of the epoch with the best validation MAE, on complete clips. So one trained run stands
 for every protocol and every rate, and no test score has chosen it.
@@ -20,10 +20,12 @@ from msabench.bars import tqdm
 from msabench.contract import MODALITIES
 from msabench.data import batching, partial
 from msabench.data.batching import Prepared
-from msabench.data.missing import MASKS, Draws, Frames, Masking, Protocol
+from msabench.data.missing import COMPLETE, MASKS, Draws, Masking
+from msabench.data.protocols import Protocol
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, StoreError, UsageError
 from msabench.ragged import Ragged
+from msabench.report import about
 from msabench.runs.handle import Run
 from msabench.runs.predict import Clips, Trained, trained
 from msabench.runs.reproduce import dataset_of
@@ -35,7 +37,6 @@ from msabench.text.encoders import EncoderSource
 log = logging.getLogger("msabench")
 SPLIT = "test"
 MOST = 1000  # masks
-COMPLETE = Frames(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Curve:
         """Whose curve it is, and which."""
         run = self.run.record
         named = {"run": run.id, "model": run.model, "dataset": run.dataset, "seed": run.seed}
+        named["train_missing"] = about.train_missing(run)
         return named | {"protocol": self.protocol.name, "version": self.protocol.version}
 
     def lines(self) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ from msabench.config import Chosen, DataConfig, RunConfig
 from msabench.contract import MODALITIES, DataSpec, registry
 from msabench.data import load
 from msabench.data.batching import encoder_of, identity, scoring
+from msabench.data.protocols import in_training
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError, closest
 from msabench.literature import presets
@@ -126,6 +127,7 @@ class Planner:
         cell = Cell(name, model, dataset, seed, point.variant, named, None, "", tuple(words), draw=draw)
         try:
             config = self._config(model, dataset, preset, settings)
+            in_training(config.data.train_missing)
             config = replace(config, seed=seed, validation_only=draw, chosen=chosen)
             content, encoder = self.content(dataset, config.data.alignment), self._encoder(config.data)
         except (UsageError, DataError) as error:

@@ -259,7 +259,8 @@ def _encode(
             shape = (len(token_ids.values), source.width)
             np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
             begin = file.tell()
-            for start in tqdm(starts, desc=f"encoding text with {source.name}", disable=not progress, delay=2):
+            title = f"encoding text with {source.name}"
+            for start in tqdm(starts, desc=title, disable=not progress, delay=2, leave=None):  # below another bar: gone
                 rows = order[start : start + batch_size]
                 text = pad(token_ids, rows).to(device)
                 with torch.inference_mode():

@@ -27,6 +27,7 @@ from msabench import metrics
 from msabench.bars import tqdm
 from msabench.config import RunConfig
 from msabench.contract import Batch, Model, Output, State, checked_output, checked_scalars, faults, registry
+from msabench.data import partial
 from msabench.data.batching import Prepared
 from msabench.data.fitted import Fitted
 from msabench.errors import ModelError, MsabenchError
@@ -115,12 +116,15 @@ def _train(
         torch.cuda.reset_peak_memory_stats(device)
     splits = ("valid",) if config.validation_only else ("valid", "test")
     model = build_model(config, data).to(device)
-    if model.fit(data.for_fit()):
+    for line in partial.told(data):
+        log.info("%s", line)
+    in_one = type(model).fit is not Model.fit  # for others an epoch's text need not be encoded to ask them
+    if in_one and model.fit(partial.for_epoch(data, config.seed, 1, progress=progress).for_fit()):
         _keep(workdir, model, data, epoch=0)
         return _finish(model, data, device, splits, Best(epoch=0), epochs=0, stopped="closed form", started=started)
 
     data = data.on(device)
-    trainer = Trainer(config, data, model, device, amp)
+    trainer = Trainer(config, data, model, device, amp, progress)
     best, first, before = Best(), 1, 0.0
     if resume and (workdir / "last.pt").is_file():
         state = checkpoint.load(workdir / "last.pt", device)
@@ -208,8 +212,10 @@ def evaluate(prediction: np.ndarray, data: Prepared, split: str) -> dict[str, fl
 class Trainer:
     """The part of a run that a checkpoint holds: model, optimiser, AMP scale, step count."""
 
-    def __init__(self, config: RunConfig, data: Prepared, model: Model, device: torch.device, amp: bool) -> None:
-        self.config, self.data, self.model, self.device = config, data, model, device
+    def __init__(
+        self, config: RunConfig, data: Prepared, model: Model, device: torch.device, amp: bool, progress: bool = False
+    ) -> None:
+        self.config, self.data, self.model, self.device, self.progress = config, data, model, device, progress
         self.optimiser = make_optimiser(model)
         self.amp = half_precision(device)
         self.use_amp = amp and device.type == "cuda"  # bfloat16 on a CPU without AMX is many times slower
@@ -224,13 +230,14 @@ class Trainer:
         """One pass over the train split; the means of all loss parts and logs, weighted by batch size. In epochs 1, 2,
         4, 8, ... also the terms' gradients in the last full batch: see `gradients.shares`."""
         hparams, seed = self.config.hparams, self.config.seed
+        data = partial.for_epoch(self.data, seed, epoch, progress=self.progress)
         torch.manual_seed(derive(seed, "train", epoch))
         self.model.train()
         self.model.before_epoch(State(epoch, self.step, seed))
         sums: dict[str, Tensor | float] = defaultdict(float)
         seen = 0
         measured = max(0, self.batches_per_epoch - 2) if gradients.due(epoch) else None
-        batches = self.data.batches("train", hparams.batch_size, generator=stream(seed, "shuffle", epoch))
+        batches = data.batches("train", hparams.batch_size, generator=stream(seed, "shuffle", epoch))
         for number, batch in enumerate(batches):
             first_of_group = number - number % hparams.accumulate
             group = min(hparams.accumulate, self.batches_per_epoch - first_of_group)

@@ -18,7 +18,8 @@ import pytest
 import msabench as mb
 from msabench.__main__ import main
 from msabench.cli.robustness import NAMES
-from msabench.data.missing import MASKS, PROTOCOLS
+from msabench.data.missing import MASKS
+from msabench.data.protocols import PROTOCOLS
 from msabench.runs import robustness
 from msabench.store import open_local
 

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from msabench.data.missing import PROTOCOLS, Protocol
+from msabench.data.protocols import PROTOCOLS, Protocol
 from msabench.errors import MsabenchError, UsageError
 from msabench.report.build import Plan, build
 from msabench.report.figures import draw, rates, rows, samples, style

@@ -16,7 +16,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import msabench as mb
-from msabench.data.missing import chosen
+from msabench.data.protocols import chosen
 from msabench.errors import DataError, UsageError
 from msabench.metrics import evaluate
 from msabench.runs.handle import Run

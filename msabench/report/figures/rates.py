@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from msabench.data.missing import PROTOCOLS, Masking
+from msabench.data.missing import Masking
+from msabench.data.protocols import PROTOCOLS
 from msabench.metrics import estimate
 from msabench.report.columns import Column
 from msabench.report.figures.samples import Samples, protocol_of

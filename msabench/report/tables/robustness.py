@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from msabench.data.missing import PROTOCOLS
+from msabench.data.protocols import PROTOCOLS
 from msabench.errors import UsageError
 from msabench.metrics import functions, statistics
 from msabench.report import judge
@@ -27,6 +27,11 @@ KEPT = ("simulated", "one seed", "know their own spread", "max_epochs")  # of th
 UNTRAINED = (
     "No run was trained on clips with parts missing: figures of papers that train a model for each rate do not compare."
 )
+TRAINED = (
+    "Rows that say train_missing were trained on clips with parts missing, the others on complete ones; all were chosen "
+    "by validation on complete clips. Of papers that train a model for each rate, a figure compares with a row that was "
+    "trained at its rate."
+)
 
 
 def make(store: RunStore, view: View) -> Report:
@@ -40,7 +45,7 @@ def make(store: RunStore, view: View) -> Report:
         )
     view = replace(view, published=False, curves=False)
     records = {record.id: record for record in making.chosen(store, view)}
-    every = making.make(store, view)
+    every = making.make(store, view, beside=("train_missing",))
     made = [table for of in every.tables if (table := _under_all(of, store, records))]
     return Report(tuple(made), (*every.notes, *(() if made else (NONE,))))
 
@@ -59,6 +64,7 @@ def _under_all(table: Table, store: RunStore, records: dict[int, RunRecord]) -> 
         return None
     columns = tuple(column for column in table.columns if column.better and column.key in functions(metrics))
     anywhere = {label for one in found for label in one.rows()}
+    some = any("train_missing=" in told for row in heads for told in row.apart if row.label in anywhere)
     complete = [replace(row, heading="complete clips", chosen=False) for row in heads if row.label in anywhere]
     return replace(
         table,
@@ -69,7 +75,10 @@ def _under_all(table: Table, store: RunStore, records: dict[int, RunRecord]) -> 
         noisy=frozenset(),
         searches=(),
         rows=(*complete, *(row for one in found for row in _section(one, heads, columns))),
-        claims=(*(claim for claim in table.claims if any(word in claim for word in KEPT)), UNTRAINED),
+        claims=(
+            *(claim for claim in table.claims if any(word in claim for word in KEPT)),
+            TRAINED if some else UNTRAINED,
+        ),
         facts=(
             *(fact for fact in table.facts if fact[0] in ("Data", "Splits", "Notes")),
             ("Weights", "those with the best validation MAE on complete clips"),

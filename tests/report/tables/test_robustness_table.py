@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from msabench.data.missing import PROTOCOLS, Protocol
+from msabench.data.protocols import PROTOCOLS, Protocol
 from msabench.metrics import evaluate
 from msabench.report import html, latex, markdown, tabular, text
 from msabench.report.make import View
