@@ -196,7 +196,8 @@ def robustness(
     progress: bool = False,
 ) -> pd.DataFrame:
     """Stored runs on their own test clips with parts missing. A mask of a point a row: run, model, dataset, seed,
-    train_missing, protocol, version, point, mask, and each metric. Nothing is trained; what a run has stored is not computed again.
+    train_missing, protocol, version, point, mask, and each metric. Nothing is trained; what a run has stored is not
+    computed again.
 
     protocol: "tfr", "lnln", "rmm", "fixed", "imbalanced", "cider-rmfm", "cider-rmm", "cider-tmfm", "cider-stmfm". A
     point's value is its mean over masks. Raises UsageError for a run that cannot be tested, DataError where its test

@@ -36,8 +36,9 @@ def told(data: Prepared) -> Iterator[str]:
     """What `for_epoch` does to it, and what takes time there."""
     if data.lacks is not None:
         yield f"train_missing={data.setting['train_missing']}: other parts of the train split's clips each epoch"
-        if data.tokens is not None and data.tokens is not data.splits["train"].text:
-            yield f"its {data.n('train'):,} sentences are encoded again for each, frozen: {data.encoder_source}"
+        source, frozen = data.encoder_source, data.tokens is not data.splits["train"].text
+        if source is not None and frozen:
+            yield f"before each epoch {source.name}, frozen, encodes the {data.n('train'):,} train sentences again"
 
 
 def without(data: Prepared, split: str, kept: Mapping[str, np.ndarray], text: Ragged) -> Prepared:

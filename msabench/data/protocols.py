@@ -231,7 +231,7 @@ def in_training(said: str) -> Masking | None:
     elif name == "lnln" and not colon:
         found = LNLN
     elif name == "lnln":
-        raise _refused(said, f"lnln draws the rates itself.  One rate for all:  --train-missing tfr:{brief(rate)}")
+        raise _refused(said, "lnln draws the rates itself. One rate for all:  --train-missing tfr:0.3")
     elif name == "fixed":
         raise _refused(said, "clips that all lack the same are trained by  --modalities text,audio")
     elif name in AT_RATE:
@@ -239,7 +239,7 @@ def in_training(said: str) -> Masking | None:
         found = masking(_rate(said, rate, highest))
     else:
         known = [*AT_RATE, "lnln", "imbalanced"]
-        raise _refused(said, f"{brief(name)} is no protocol for training.{closest(name, known)}")
+        raise _refused(said, f"{brief(name)!r} is no protocol for training.{closest(name, known)}")
     return None if found in (COMPLETE, slots(0)) else found
 
 
@@ -255,9 +255,9 @@ def _uneven(said: str, rates: str) -> Masking:
 
 def _rate(said: str, text: str, highest: float) -> float:
     if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) > highest:
-        raise _refused(said, f"expected a rate from 0 to {highest:g}, got {brief(text) or 'none'}.")
+        raise _refused(said, f"expected a rate from 0 to {highest:g}, got {brief(text)!r}.")
     return float(text)
 
 
 def _refused(said: str, why: str) -> UsageError:
-    return UsageError(f"train_missing {brief(said)}: {why}\n  One of:  {TRAINING}")
+    return UsageError(f"train_missing {brief(said)!r}: {why}\n  One of:  {TRAINING}")

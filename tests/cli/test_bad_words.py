@@ -47,6 +47,8 @@ CASES: list[tuple[str, set[str], set[int]]] = [
     ("run mean mosi --set batch_size=?", NAMES, {2}),
     ("run mean mosi --max-epochs ?", NAMES, {2}),
     ("run mean mosi --modalities ?", NAMES, {2}),
+    ("run mean mosi --train-missing ?", NAMES - {"nothing"}, {2}),
+    ("run mean mosi --train-missing tfr:?", NAMES, {2}),
     ("run mean mosi --device ?", NAMES, {2}),
     ("run mean mosi --device cuda:?", NAMES, {2}),
     ("run mean mosi --data-dir ?", PATHS, {2, 3}),

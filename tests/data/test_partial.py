@@ -1,4 +1,4 @@
-"""What a model reads where parts are missing: 0 for a step of audio and visual, [UNK] for a token."""
+"""What a model reads where parts are missing: 0 for a step of audio and visual, [UNK] for a token; in an epoch, too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msabench.config import DataConfig
 from msabench.data import load
 from msabench.data.batching import Prepared, prepare
 from msabench.data.missing import Draws, Frames
-from msabench.data.partial import without, words_without
+from msabench.data.partial import for_epoch, told, without, words_without
 from msabench.errors import UsageError
 from msabench.ragged import Ragged
 from msabench.text.encoders import frozen_features, tokenise, unknown_id
@@ -142,3 +142,94 @@ def test_the_data_it_is_made_from_stays_as_it_was(data_dir: Path) -> None:
     changed = without(data, "test", nothing, data.splits["test"].text)
     assert_array_equal(data.splits["test"].audio.values, before)
     assert changed.splits["train"] is data.splits["train"]
+
+
+# ---- an epoch of training
+
+
+@pytest.fixture(scope="module", params=["finetune", "frozen"])
+def lacking(request: pytest.FixtureRequest, data_dir: Path, tiny: EncoderSource) -> Prepared:
+    options = DataConfig(
+        text_mode=request.param, text_encoder=str(tiny.path), max_tokens=10, train_missing="imbalanced:t0.5/a0.5/v0.5"
+    )
+    return prepare(load("mosi", data_dir), options, standardise=True)
+
+
+def given(data: Prepared, seed: int = 0, epoch: int = 1) -> dict[str, np.ndarray]:
+    part = for_epoch(data, seed, epoch).splits["train"]
+    return {m: part[m].values for m in ("text", "audio", "visual")}
+
+
+def lost(data: Prepared, m: str, seed: int = 0, epoch: int = 1) -> np.ndarray:
+    """(N,) bool: which clips differ from what they are when complete."""
+    part, changed = data.splits["train"][m], for_epoch(data, seed, epoch).splits["train"][m]
+    return np.array([not np.array_equal(a, b) for a, b in zip(part, changed, strict=True)])
+
+
+def test_an_epoch_meets_the_same_clips_whatever_was_drawn_before(lacking: Prepared) -> None:
+    expected = given(lacking, epoch=3)
+    np.random.seed(1)
+    given(lacking, epoch=2)
+    made = given(lacking, epoch=3)
+    for m, values in expected.items():
+        assert_array_equal(made[m], values)
+
+
+@pytest.mark.parametrize("other", [{"epoch": 2}, {"seed": 1}], ids=str)
+def test_another_epoch_and_another_seed_meet_others(other: dict[str, int], lacking: Prepared) -> None:
+    for m in ("text", "audio", "visual"):
+        there, then = lost(lacking, m), lost(lacking, m, **other)
+        assert 0 < (there != then).mean() < 0.9  # all clips draw anew, not the first alone; half of them alike
+
+
+def test_a_modality_is_missing_whether_another_is_or_not(lacking: Prepared) -> None:
+    lacks = np.concatenate(
+        [[lost(lacking, m, epoch=e) for m in ("text", "audio", "visual")] for e in range(20)], axis=1
+    )
+    correlation = np.corrcoef(lacks) - np.eye(3)
+    assert np.abs(correlation + 1 / 6 * (1 - np.eye(3))).max() < 4 / np.sqrt(lacks.shape[1])  # never all three: -1/6
+
+
+def test_validation_and_test_are_complete(lacking: Prepared) -> None:
+    changed = for_epoch(lacking, 0, 1)
+    assert changed.splits["valid"] is lacking.splits["valid"]
+    assert changed.splits["test"] is lacking.splits["test"]
+    assert {m: part.lengths.tolist() for m, part in sequences(changed).items()} == {
+        m: part.lengths.tolist() for m, part in sequences(lacking).items()
+    }
+
+
+def sequences(data: Prepared) -> dict[str, Ragged]:
+    return {m: data.splits["train"][m] for m in ("text", "audio", "visual")}
+
+
+def test_a_missing_sentence_is_what_its_encoder_makes_of_unknown_words(lacking: Prepared, tiny: EncoderSource) -> None:
+    made, gone = for_epoch(lacking, 0, 1).splits["train"].text, np.flatnonzero(lost(lacking, "text"))
+    ids = [CLS, UNK, UNK, SEP]  # "good film"
+    expected = ids
+    if lacking.setting["text_mode"] == "frozen":
+        expected = frozen_features(tiny, Ragged(np.array(ids, np.int32), np.array([0, 4]))).values
+    assert len(gone)
+    for row in gone:
+        assert_allclose(made[row], expected, atol=1e-6)
+
+
+def test_the_row_of_the_unknown_word_is_trained_where_words_become_it(lacking: Prepared) -> None:
+    if lacking.setting["text_mode"] == "finetune":
+        assert lacking.spec.make_text_encoder().model.get_input_embeddings().row[UNK] >= 0
+        assert UNK in lacking.seen
+        assert UNK not in lacking.splits["train"].text.values
+
+
+def test_only_a_frozen_encoder_s_work_is_told(lacking: Prepared) -> None:
+    lines = [*told(lacking)]
+    assert "train_missing=imbalanced:t0.5/a0.5/v0.5" in lines[0]
+    assert ["encodes the 48 train sentences again" in line for line in lines[1:]] == (
+        [True] if lacking.setting["text_mode"] == "frozen" else []
+    )
+
+
+def test_data_that_lacks_nothing_is_itself(data_dir: Path) -> None:
+    data = prepared(data_dir, standardise=True)
+    assert for_epoch(data, 0, 1) is data
+    assert [*told(data)] == []

@@ -50,9 +50,11 @@ def run() -> Callable[..., RunRecord]:
         protocol: int = 1,
         scoring: str = metrics.version(),
         changed: dict[str, Any] | None = None,
+        train_missing: str = "",
         **hparams: Any,
     ) -> RunRecord:
         number = next(ids)
+        trained = {"train_missing": train_missing} if train_missing else {}
         shares = {"acc_7": 0.45, "acc_2_has0": 0.82, "acc_2_non0": 0.84, "f1_has0": 0.81, "f1_non0": 0.83}
         scores = {"mae": mae, "corr": 1.5 - mae, **shares, **(test or {})}
         result = {"test": scores, "valid": {"mae": mae + 0.11}, "best_epoch": 4, "epochs": 12, "seconds": 240.0}
@@ -64,8 +66,8 @@ def run() -> Callable[..., RunRecord]:
             model=model,
             dataset=dataset,
             seed=seed,
-            config={"preset": preset, "hparams": {"lr": 1e-3, "batch_size": 32, **hparams}, "data": {}},
-            setting={**SETTING, **(setting or {})},
+            config={"preset": preset, "hparams": {"lr": 1e-3, "batch_size": 32, **hparams}, "data": trained},
+            setting={**SETTING, **(setting or {}), **trained},
             result=result if status == "COMPLETED" else None,
             notes=notes,
             data={"fingerprint": "c0ffee" * 10, "source": "unaligned_50.pkl", "splits": STANDARD, **(data or {})},

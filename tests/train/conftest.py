@@ -31,11 +31,12 @@ def split(name: str, n: int) -> Split:
     )
 
 
+@pytest.fixture(scope="session")
 def tiny_dataset() -> Dataset:
     splits = {"train": split("train", 40), "valid": split("valid", 13), "test": split("test", 17)}
     return Dataset("tiny", splits, fingerprint="f" * 64, source="tests/train/conftest.py")
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Prepared:
-    return prepare(tiny_dataset(), DataConfig(text_mode="features"), standardise=True)
+def tiny(tiny_dataset: Dataset) -> Prepared:
+    return prepare(tiny_dataset, DataConfig(text_mode="features"), standardise=True)

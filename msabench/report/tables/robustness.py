@@ -28,9 +28,8 @@ UNTRAINED = (
     "No run was trained on clips with parts missing: figures of papers that train a model for each rate do not compare."
 )
 TRAINED = (
-    "Rows that say train_missing were trained on clips with parts missing, the others on complete ones; all were chosen "
-    "by validation on complete clips. Of papers that train a model for each rate, a figure compares with a row that was "
-    "trained at its rate."
+    "Rows that say train_missing were trained on clips with parts missing, the others on complete ones; the epoch was "
+    "chosen on complete clips. A figure of a paper that trains a model for each rate compares with a row of its rate."
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from msabench.data.protocols import PROTOCOLS, Protocol
 from msabench.metrics import evaluate
 from msabench.report import html, latex, markdown, tabular, text
-from msabench.report.make import View
+from msabench.report.make import View, make
 from msabench.report.tables import robustness
 from msabench.store import predictions
 from msabench.store.robustness import NAME
@@ -106,3 +106,38 @@ def test_the_sources_and_what_is_not_as_there_stand_below(table) -> None:
 @pytest.mark.parametrize("render", [text.render, markdown.render, latex.render, tabular.render, html.render])
 def test_every_renderer_draws_it(render, store) -> None:
     assert "rmm-1" in render(robustness.make(store, View(curves=False)))
+
+
+# ---- runs that were trained on clips with parts missing
+
+
+@pytest.fixture
+def trained(run, stored):
+    """One model, trained on complete clips and in two ways on others, all tested by the six subsets."""
+    found = stored(
+        [run("tfn", seed=s, train_missing=said, changed={}) for said in ("", "tfr:0.3", "lnln") for s in range(2)]
+    )
+    for record in found.records:
+        found.files[record.id, NAME] = file_of(predictions.read(found, record.id, "test"), FIXED)
+    return found
+
+
+def test_they_stand_beside_the_others_in_rows_of_their_own(trained) -> None:
+    [made] = robustness.make(trained, View(curves=False)).tables
+    labels = {row.label for row in made.rows if "fixed" in row.heading}
+    assert labels == {"tfn", "tfn (train_missing=tfr:0.3)", "tfn (train_missing=lnln)"}
+    assert robustness.TRAINED in made.claims
+    assert robustness.UNTRAINED not in made.claims
+
+
+def test_it_is_said_where_none_was(table) -> None:
+    assert robustness.UNTRAINED in table.claims
+    assert robustness.TRAINED not in table.claims
+
+
+def test_elsewhere_they_have_tables_of_their_own_without_what_is_published(trained) -> None:
+    tables = {table.setting.get("train missing"): table for table in make(trained, View(curves=False)).tables}
+    assert {*tables} == {None, "tfr:0.3", "lnln"}
+    assert [row.label for row in tables["lnln"].section("measured")] == ["tfn (train_missing=lnln)"]
+    assert tables[None].section("published")
+    assert not tables["lnln"].section("published")
