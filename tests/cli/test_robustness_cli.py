@@ -86,7 +86,8 @@ def test_csv_has_every_metric_of_every_mask(say, results: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(out)))
     assert (code, told) == (0, "")
     assert len(rows) == 2 + 9 * 2 + 6
-    assert list(rows[0])[:9] == ["run", "model", "dataset", "seed", "protocol", "version", "point", "mask", "mae"]
+    whose = ["run", "model", "dataset", "seed", "train_missing"]
+    assert list(rows[0])[:10] == [*whose, "protocol", "version", "point", "mask", "mae"]
     assert float(rows[0]["mae"]) == mb.load_run(3, results=results).metrics["mae"]
     by_json = json.loads(say("3", "--masks", "2", "--format", "json")[1])["curves"][0]
     at = [float(row["mae"]) for row in rows if (row["protocol"], row["point"]) == ("tfr", "0.5")]
@@ -94,6 +95,26 @@ def test_csv_has_every_metric_of_every_mask(say, results: Path) -> None:
     assert by_json["masks"] == 2
     values = [*by_json["metrics"]["mae"]["points"].values()]
     assert by_json["metrics"]["mae"]["AUILC"] == pytest.approx((sum(values) - (values[0] + values[-1]) / 2) / 10)
+
+
+def test_a_run_trained_on_clips_with_parts_missing_is_named_so(
+    data_dir: Path, tiny: EncoderSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ["--results", str(tmp_path), "--no-progress"]
+    words = ["--data-dir", str(data_dir), "--text-mode", "frozen", "--text-encoder", str(tiny.path), *there]
+    words += ["--set", "max_tokens=10", "--max-epochs", "1", "--train-missing", "rmm:.50"]
+    assert main(["run", "text_only", "mosi", *words]) == 0
+    said = capsys.readouterr().out
+    assert "train_missing=rmm:0.5: other parts of the train split's clips each epoch" in said
+    assert "encodes the 48 train sentences again" in said
+    asked = ["robustness", "1", "--protocol", "cider-tmfm", "--masks", "1", *there]
+    assert main(asked) == 0
+    assert "1 text_only (train_missing=rmm:0.5), seed 0" in capsys.readouterr().out
+    assert main([*asked, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {row["train_missing"] for row in rows} == {"rmm:0.5"}
+    assert len(rows) == 11
+    assert float(rows[0]["mae"]) == mb.load_run(1, results=tmp_path).metrics["mae"]
 
 
 def test_runs_without_an_end_are_left_out(say, results: Path) -> None:

@@ -77,4 +77,7 @@ def test_the_key_is_the_runs_identity() -> None:
     assert keys() == keys("lr_bert=4.5e-5")
     assert keys() == keys("text_encoder=minilm"), "the encoder counts by its weights: see Prepared.identity"
     others = [keys("lr_bert=3e-5"), keys(seed=1), keys(fingerprint="g"), keys(code="d"), keys("text_mode=frozen")]
-    assert len({keys(), *others}) == 6
+    others += [keys("train_missing=tfr:0.3"), keys("train_missing=lnln")]
+    assert len({keys(), *others}) == 8
+    assert keys("train_missing=tfr:.30") == keys("train_missing=tfr:0.3")
+    assert keys("train_missing=") == keys()

@@ -134,7 +134,8 @@ def test_a_run_gets_the_same_masks_alone_and_beside_others(
 def test_a_mask_of_a_point_is_a_row_with_all_metrics(results: Path) -> None:
     table = mb.robustness([run(results, 3), run(results, 4)], ["tfr", "fixed"], masks=2)
     assert len(table) == 2 * (2 + 9 * 2 + 6)
-    assert list(table.columns)[:9] == ["run", "model", "dataset", "seed", "protocol", "version", "point", "mask", "mae"]
+    whose = ["run", "model", "dataset", "seed", "train_missing"]
+    assert list(table.columns)[:10] == [*whose, "protocol", "version", "point", "mask", "mae"]
     complete = table[(table.point == "0") & (table.run == 3)]
     assert complete.mae.tolist() == [run(results, 3).metrics["mae"]]
 

@@ -29,17 +29,16 @@ def options(save_tiny_encoder: Any, tmp_path_factory: pytest.TempPathFactory) ->
     return {"text_encoder": str(save_tiny_encoder(tmp_path_factory.mktemp("encoder") / "tiny")), "max_tokens": 10}
 
 
-@pytest.fixture(scope="module")
-def data(tiny_dataset: Dataset, options: dict[str, Any]) -> Callable[[str, str], Prepared]:
+@pytest.fixture
+def data(make_tiny_dataset: Callable[[], Dataset], options: dict[str, Any]) -> Callable[[str, str], Prepared]:
     """data("frozen", "tfr:0.5"): clips with words, of whose train split that is missing."""
+    tiny = make_tiny_dataset()
     splits = {
         name: replace(split, text=[WORDS[int(label) % len(WORDS)] for label in split.labels])
-        for name, split in tiny_dataset.splits.items()
+        for name, split in tiny.splits.items()
     }
     return lambda mode, said: prepare(
-        replace(tiny_dataset, splits=splits),
-        DataConfig(text_mode=mode, train_missing=said, **options),
-        standardise=True,
+        replace(tiny, splits=splits), DataConfig(text_mode=mode, train_missing=said, **options), standardise=True
     )
 
 
