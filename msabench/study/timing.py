@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from msabench.config import RunConfig
+from msabench.data import partial
 from msabench.data.batching import Prepared, prepare
 from msabench.data.schema import Dataset, Split
 from msabench.errors import MsabenchError
@@ -62,9 +63,19 @@ def run_time(config: RunConfig, content: Dataset, device: torch.device, *, amp: 
             whole = START + (time.perf_counter() - begun) * len(content.splits["train"]) / data.n("train")
             return Timed(whole, whole)
         batch = _batch(Trainer(config, data, model, device, amp), data)
-    epoch = batch * -(-len(content.splits["train"]) // size)
+        before = _before(config, data) * len(content.splits["train"]) / data.n("train")
+    epoch = before + batch * -(-len(content.splits["train"]) // size)
     last = config.hparams.max_epochs
     return Timed(START + epoch * min(last, config.hparams.patience + 1), START + epoch * last)
+
+
+def _before(config: RunConfig, data: Prepared) -> float:
+    """Seconds before an epoch's batches: of masks, and of text that a frozen encoder then reads again."""
+    if data.lacks is None:
+        return 0.0
+    begun = time.perf_counter()
+    partial.for_epoch(data, config.seed, EPOCH)
+    return time.perf_counter() - begun
 
 
 def _batch(trainer: Trainer, data: Prepared) -> float:

@@ -42,6 +42,12 @@ def test_a_run_lasts_from_its_patience_to_max_epochs(ticking: Callable[[], int],
     assert timing.run_time(config(max_epochs=2), load("mosi", data_dir), CPU) == timing.Timed(START + 12, START + 12)
 
 
+def test_what_an_epoch_takes_away_counts_for_all_clips(ticking: Callable[[], int], data_dir: Path) -> None:
+    found = timing.run_time(config(max_epochs=2, train_missing="tfr:0.5"), load("mosi", data_dir), CPU)
+    masks = 48 / 32  # a second for the four batches that are timed
+    assert found == timing.Timed(START + 2 * (masks + 6), START + 2 * (masks + 6))
+
+
 def test_three_batches_are_trained_of_as_many_samples_as_they_need(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
