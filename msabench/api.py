@@ -328,7 +328,7 @@ def list_datasets(data_dir: str | Path | None = None) -> list[str]:
     """The names that `load` and `run` take; "-sim": simulated. Last are your own, registered in `data_dir`.
 
     >>> list_datasets()
-    ['mosi', 'mosei', 'sims', 'simsv2', 'mosi-sim', 'mosei-sim']
+    ['mosi', 'mosei', 'sims', 'simsv2', 'mosi-sim', 'mosei-sim', 'mosi-sim:hard', 'mosei-sim:hard']
     """
     return find.names(data_dir)
 

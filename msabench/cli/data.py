@@ -72,7 +72,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     add_.set_defaults(handler=add)
 
     simulate_ = actions.add_parser("simulate", help="write a simulated twin as a pickle in MMSA's layout")
-    simulate_.add_argument("name", metavar="NAME", help="mosi-sim or mosei-sim")
+    simulate_.add_argument("name", metavar="NAME", help="mosi-sim, mosei-sim; :hard is harder to read")
     simulate_.add_argument("out_dir", metavar="OUT_DIR", type=to_path)
     simulate_.add_argument("--defects", action="store_true", help="with what is wrong in real files")
     simulate_.add_argument("--seed", type=int, default=0)
@@ -210,6 +210,7 @@ def diff(args: argparse.Namespace) -> int:
 
 def simulate(args: argparse.Namespace) -> int:
     from msabench.data import find
+    from msabench.data.cards import original
     from msabench.data.export import with_token_ids, write_mmsa
     from msabench.data.twins.simulate import simulate as make
     from msabench.errors import UsageError
@@ -217,7 +218,7 @@ def simulate(args: argparse.Namespace) -> int:
     if not find.card(args.name).simulated:
         raise UsageError(f"{args.name} is no simulated dataset. Did you mean {args.name + '-sim'!r}?")
     dataset = make(args.name, defects=args.defects, seed=args.seed)
-    real = find.card(args.name.removesuffix("-sim"))
+    real = find.card(original(args.name))
     path = args.out_dir / real.folders[0] / "Processed" / real.files["unaligned"]
     try:
         written, without = with_token_ids(dataset), ""

@@ -23,6 +23,7 @@ from msabench.shown import brief
 MMSA = "https://github.com/thuiar/MMSA (README, section Datasets)"
 FILE = "card.yaml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+_TWIN = re.compile(r"-sim(:\w*)?$")
 _LARGEST = 1 << 16  # bytes of a card
 
 
@@ -124,8 +125,24 @@ CARDS = {
         ),
         Card("mosi-sim", "simulated twin of CMU-MOSI", (1284, 229, 686), _TABLE_II, where="made from a seed"),
         Card("mosei-sim", "simulated twin of CMU-MOSEI", (16326, 1871, 4659), _TABLE_II, where="made from a seed"),
+        Card("mosi-sim:hard", "the same, harder to read", (1284, 229, 686), _TABLE_II, where="made from a seed"),
+        Card("mosei-sim:hard", "the same, harder to read", (16326, 1871, 4659), _TABLE_II, where="made from a seed"),
     )
 }
+
+
+def original(name: str) -> str:
+    """The set whose simulated twin it is; its own name, where it is none.
+
+    >>> original("mosi-sim"), original("mosi-sim:hard"), original("mosi")
+    ('mosi', 'mosi', 'mosi')
+    """
+    return _TWIN.sub("", name)
+
+
+def simulated(name: str) -> bool:
+    """Whether a dataset goes by the name of a twin, of one that there is or not."""
+    return bool(_TWIN.search(name))
 
 
 def own(root: Path) -> list[str]:
@@ -168,11 +185,11 @@ def unnamed(path: Path) -> Card:
 
 def check_name(name: str) -> None:
     """Raises UsageError for a name that is a field's set's, a twin's, or no plain word."""
-    if name in CARDS or name.endswith("-sim"):
+    if name in CARDS or simulated(name):
         title = CARDS[name].title if name in CARDS else "a simulated twin"
         raise UsageError(
             f"{name!r} is the name of {title}: tables set published figures beside it.\n"
-            f"  Give your data a name of its own:  {name.removesuffix('-sim')}-mine"
+            f"  Give your data a name of its own:  {original(name)}-mine"
         )
     if not _usable(name):
         raise UsageError(
@@ -182,7 +199,7 @@ def check_name(name: str) -> None:
 
 
 def _usable(name: str) -> bool:
-    return bool(_NAME.fullmatch(name)) and name not in CARDS and not name.endswith("-sim")
+    return bool(_NAME.fullmatch(name)) and name not in CARDS and not simulated(name)
 
 
 def _card(name: str, told: _Written, path: Path) -> Card:

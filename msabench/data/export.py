@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from msabench import files
-from msabench.data.cards import CARDS
+from msabench.data.cards import CARDS, original
 from msabench.data.fingerprint import SEQUENCES
 from msabench.data.readers import convert, form
 from msabench.data.readers.mmsa import ADDED, TWIN
@@ -145,7 +145,7 @@ def with_token_ids(dataset: Dataset) -> Dataset:
 
 def mmsa_path(out: Path, dataset: Dataset) -> Path:
     """The file to be written: `out` itself where it is called like a pickle, else below it, where `find` looks."""
-    card = CARDS.get(dataset.name.removesuffix("-sim"))
+    card = CARDS.get(original(dataset.name))
     if out.suffix in PICKLES:
         return out
     if card is None:

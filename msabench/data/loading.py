@@ -144,4 +144,4 @@ def _simulated(card: Card, alignment: str, say: Callable[[str], None]) -> Datase
         dataset = simulate.simulate(card.name)
         return replace(dataset, fingerprint=fingerprint(dataset.splits))
 
-    return replace(cache.cached(cache.key(card.name, simulate.VERSION), make, say), protocol=card.protocol)
+    return replace(cache.cached(cache.key(card.name, simulate.version(card.name)), make, say), protocol=card.protocol)

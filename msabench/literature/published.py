@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from msabench.data.cards import original
 from msabench.errors import UsageError, closest
 from msabench.literature import ranges
 from msabench.literature.ranges import Space
@@ -104,15 +105,15 @@ def preset(model: str, name: str, dataset: str) -> dict[str, Any]:
     chosen = presets[name]
     if chosen is None:
         return {}
-    original = dataset.removesuffix("-sim")
-    if name == "default" and original not in chosen.values:
+    real = original(dataset)
+    if name == "default" and real not in chosen.values:
         return {}
-    if original not in chosen.values:
+    if real not in chosen.values:
         raise UsageError(
-            f"preset {name!r} of {model} ({chosen.source}) has no values for {original!r}, only for "
+            f"preset {name!r} of {model} ({chosen.source}) has no values for {real!r}, only for "
             f"{', '.join(chosen.values)}. Run with the model's defaults:  --preset default"
         )
-    return dict(chosen.values[original])
+    return dict(chosen.values[real])
 
 
 @functools.cache  # asked for each run of a table
@@ -120,7 +121,7 @@ def usual_preset(model: str, dataset: str = "") -> str:
     """The preset that a run takes unless it names one: "paper" where there is one (that has values for the dataset, if
     one is named), else "default"."""
     paper = load(model).presets.get("paper")
-    return "paper" if paper and (not dataset or dataset.removesuffix("-sim") in paper.values) else "default"
+    return "paper" if paper and (not dataset or original(dataset) in paper.values) else "default"
 
 
 def results(dataset: str) -> list[PublishedResult]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
+from msabench.data.cards import original, simulated
 from msabench.report.table import Row, Table
 from msabench.shown import short
 
-SIMULATED = "-sim"
 MOST = 5  # names in a sentence
 
 
 def claims(table: Table) -> Iterator[str]:
     rows = [row for row in table.section("measured") if not row.folded]
     compete = [row for row in rows if row.competes]
-    if table.dataset.endswith(SIMULATED):
-        original = table.dataset.removesuffix(SIMULATED)
-        yield f"{table.dataset} is simulated: nothing here is a result on {original}, and no published number compares."
+    if simulated(table.dataset):
+        real = original(table.dataset)
+        yield f"{table.dataset} is simulated: nothing here is a result on {real}, and no published number compares."
     yield from _few(rows, compete)
     if len(compete) > 1:
         yield from _ties(table, compete)

@@ -14,7 +14,7 @@ import torch
 
 from msabench.config import RunConfig
 from msabench.contract import configure
-from msabench.data import find, load, loading
+from msabench.data import cards, find, load, loading
 from msabench.data.batching import Prepared, prepare
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError
@@ -169,9 +169,11 @@ def dataset_of(original: RunRecord, alignment: str, data_dir: Path | None) -> Da
     """From the file that the run read, where it is still there; else from where data is looked for."""
     source, name = str(original.data.get("source", "")), original.dataset
     if not source.startswith("simulated"):
-        name = name.removesuffix("-sim")  # a twin's file has the place of the real one's
+        name = cards.original(name)  # a twin's file has the place of the real one's
         if data_dir is None and source and Path(source).exists():
             return loading.load_file(Path(source), find.card(name, data_dir), log.warning)
+    elif source.startswith("simulated, generator 1,"):
+        name = f"{cards.original(name)}-sim:hard"  # as it is called since there is a second
     return load(name, data_dir, alignment=alignment, allow_sim=False, say=log.warning)
 
 

@@ -11,6 +11,7 @@ import pytest
 import msabench.literature.published
 from msabench.config import DataConfig
 from msabench.contract import registry
+from msabench.data.cards import original
 from msabench.errors import UsageError
 from msabench.literature import presets, published
 from msabench.literature.published import Literature, load, parse, preset, results
@@ -188,7 +189,7 @@ def test_all_models_fine_tune_text_at_the_papers_rate_for_the_dataset_but_those_
     for name, entry in registry.entries().items():
         if "lr_bert" in (f.name for f in fields(entry.config)):
             offered = load(name).presets.items()
-            for key in {"default", *(key for key, found in offered if dataset.removesuffix("-sim") in found.values)}:
+            for key in {"default", *(key for key, found in offered if original(dataset) in found.values)}:
                 found = presets.build(name, dataset, preset=key).hparams.lr_bert
                 assert found == OWN_TEXT_RATES.get(name, rate), (name, key)
                 held.add(name)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LAYOUT = "MMSA"
 HOLDS = "train, valid, test, each a dict of arrays"
 VERSION = 3
-TWINS = ("mosi-sim", "mosei-sim")
+TWINS = ("mosi-sim", "mosei-sim", "mosi-sim:hard", "mosei-sim:hard")
 TWIN = "msabench"  # a key beside the splits: this file holds a simulated twin and must never pass for the real set
 ADDED = "msabench_added"  # beside the splits too: what `data convert` added for MMSA, and the dataset does not hold
 

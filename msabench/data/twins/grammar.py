@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from msabench.data.twins.draws import Draws
-from msabench.data.twins.lexicon import ADJECTIVES, FEELINGS, NOUNS, VERBS, by_valence, words
+from msabench.data.twins.lexicon import ADJECTIVES, FEELINGS, NOUNS, VERBS, by_valence, spread_over, words
 
 LAST_OPINION_WORD = 40  # in longer utterances opinions come first: a model that reads 50 sub-words misses few
 
@@ -65,6 +65,40 @@ FRAMES = [
 ]
 
 
+@dataclass(frozen=True)
+class Style:
+    """How hard sentences are to read. As it stands: generator 1's."""
+
+    adjectives: tuple[str, ...] = ADJECTIVES
+    nouns: tuple[str, ...] = NOUNS
+    verbs: tuple[str, ...] = VERBS
+    feelings: tuple[str, ...] = FEELINGS
+    near: int = 10  # of so many words around the wanted valence one is taken
+    modifiers: bool = True
+    opposed: float = 0.4  # how often a sentence of several opinions has a "but" or "although"
+    apart: float = 0.6  # standard deviation of a sentence's opinions around what is wanted, in the lexicon's units
+    another: float = 0.8  # how often there is one more opinion where there is room
+    reach: float = 1.6  # standard deviation of what is wanted, in the lexicon's units
+    arrives: float = 0.87  # slope of standardised scores on standardised wanted ones: words end, and room does
+
+    def lexicon(self, of: tuple[str, ...]) -> tuple[str, ...]:
+        """What stands in the place of one of lexicon.py's lists."""
+        return {ADJECTIVES: self.adjectives, NOUNS: self.nouns, VERBS: self.verbs, FEELINGS: self.feelings}[of]
+
+
+def plain(adjectives: int, nouns: int, verbs: int, feelings: int, **settings: float) -> Style:
+    """Few words, spread evenly over valence, without modifiers and "but": learned from a thousand sentences."""
+    return Style(
+        spread_over(ADJECTIVES, adjectives),
+        spread_over(NOUNS, nouns),
+        spread_over(VERBS, verbs),
+        spread_over(FEELINGS, feelings),
+        modifiers=False,
+        opposed=0,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
 def _remarks() -> dict[int, list[str]]:
     """Neutral clauses by number of words."""
     when = words("on friday|last week|two days ago|in march|a month ago|the other night", "|")
@@ -109,20 +143,20 @@ class Sentence:
         return len(self.text.split())
 
 
-def _near(draws: Draws, lexicon: tuple[str, ...], valence: float) -> tuple[float, str]:
-    """One of the ten words whose valences lie around the wanted one."""
+def _near(draws: Draws, lexicon: tuple[str, ...], valence: float, near: int) -> tuple[float, str]:
+    """One of the `near` words whose valences lie around the wanted one."""
     values, ordered = by_valence(lexicon)
-    first = min(max(bisect(values, valence) - 5, 0), len(values) - 10)
-    at = draws.pick(range(first, first + 10))
+    first = min(max(bisect(values, valence) - near // 2, 0), len(values) - near)
+    at = draws.pick(range(first, first + near))
     return values[at], ordered[at]
 
 
-def _opinion(draws: Draws, wanted: float, room: int) -> tuple[list[str], float, int]:
+def _opinion(draws: Draws, style: Style, wanted: float, room: int) -> tuple[list[str], float, int]:
     """Words of a clause of at most `room` words, what it counts, and where in it the opinion's word stands."""
     for _ in range(6):
         kind, lexicon, frame = draws.pick(FRAMES)
-        modifier, factor = draws.pick(MODIFIERS[kind])
-        valence, word = _near(draws, lexicon, wanted / factor)
+        modifier, factor = draws.pick(MODIFIERS[kind]) if style.modifiers else MODIFIERS[kind][0]
+        valence, word = _near(draws, style.lexicon(lexicon), wanted / factor, style.near)
         if modifier.endswith("a") and kind == "noun" and word[0] in "aeio":
             modifier += "n"
         subject, thing = draws.pick(SUBJECTS), draws.pick(OBJECTS)
@@ -131,7 +165,7 @@ def _opinion(draws: Draws, wanted: float, room: int) -> tuple[list[str], float, 
             spot = clause.index("\0")
             clause[spot] = word
             return clause, factor * valence, spot
-    valence, word = _near(draws, ADJECTIVES, wanted)
+    valence, word = _near(draws, style.adjectives, wanted, style.near)
     return [word], valence, 0
 
 
@@ -146,7 +180,7 @@ def _remark_words(draws: Draws, n: int) -> list[list[str]]:
     return clauses
 
 
-def sentence(draws: Draws, n_words: int, wanted: float | None) -> Sentence:
+def sentence(draws: Draws, n_words: int, wanted: float | None, style: Style = Style()) -> Sentence:
     """A sentence of exactly n_words words with a score near `wanted`; without an opinion for None.
 
     wanted: in the lexicon's units, -4 to 4. The score differs from it by what words are there and by the room.
@@ -155,8 +189,8 @@ def sentence(draws: Draws, n_words: int, wanted: float | None) -> Sentence:
         filler = [word for clause in _remark_words(draws, n_words) for word in clause]
         return Sentence(" ".join(filler), 0.0, (draws.pick(range(min(n_words, LAST_OPINION_WORD))),))
     room = min(n_words, LAST_OPINION_WORD)
-    count = 1 + sum(room >= enough and draws.chance(0.8) for enough in (8, 14, 20, 28))
-    opposed = count > 1 and draws.chance(0.4)
+    count = 1 + sum(room >= enough and draws.chance(style.another) for enough in (8, 14, 20, 28))
+    opposed = count > 1 and draws.chance(style.opposed)
     count = min(count, 3) if opposed else count  # one "but" cannot turn more
     although = opposed and count == 2 and draws.chance(0.3)
     text: list[str] = []
@@ -170,13 +204,13 @@ def sentence(draws: Draws, n_words: int, wanted: float | None) -> Sentence:
         elif opposed:
             target = wanted * -(0.3 + 0.7 * draws.pick(range(8)) / 8)
         else:
-            target = wanted + 0.6 * draws.one_normal()
+            target = wanted + style.apart * draws.one_normal()
         if although:
             joint = "" if last else "although"
         else:
             joint = "" if i == 0 else "but" if last and opposed else "and"
         free = (room - len(text)) if last else (room - len(text)) // 2
-        clause, value, spot = _opinion(draws, target, max(free - bool(joint), 1))
+        clause, value, spot = _opinion(draws, style, target, max(free - bool(joint), 1))
         text += [joint] * bool(joint)
         spots.append(len(text) + spot)
         text += clause

@@ -70,3 +70,14 @@ def by_valence(words: tuple[str, ...]) -> tuple[list[float], list[str]]:
     """The words in order of valence, and their valences."""
     ordered = sorted(words, key=lambda word: (valences()[word], word))
     return [valences()[word] for word in ordered], ordered
+
+
+@cache
+def spread_over(words: tuple[str, ...], n: int) -> tuple[str, ...]:
+    """n of the words, their valences spread evenly from -3.2 to 3.2 as far as the words allow."""
+    left, chosen = list(words), []
+    for step in range(n):
+        wanted = 6.4 * step / (n - 1) - 3.2
+        chosen.append(min(left, key=lambda word: (abs(valences()[word] - wanted), word)))
+        left.remove(chosen[-1])
+    return tuple(chosen)

@@ -107,18 +107,22 @@ def realised_shares(parts: Sequence[Parts]) -> dict[str, float]:
     return {f"share_{key}": value / sum(variances.values()) for key, value in variances.items()}
 
 
-def best_scores(parts: Parts, labels: np.ndarray, train_mean: float) -> dict[str, float]:
+def best_scores(
+    parts: Parts, labels: np.ndarray, train_mean: float, taught: tuple[Parts, np.ndarray] | None = None
+) -> dict[str, float]:
     """Test MAE and Corr of the best predictor for every observer, and the MAE of the train mean.
 
-    parts, labels: the test split's, (N,).
+    parts, labels: the test split's, (N,). taught: the train split's; None for generator 1, whose observers know the
+    test split's own map from latent to label, which nobody can learn.
 
-    An observer knows the parts that it sees, all constants and the split's map from latent to label; it has to
-    average over the rest, whose distribution is known, so its best guesses are exact up to the quadrature: the
+    An observer knows the parts that it sees, all constants and the map from latent to label; it has to average over
+    the rest, whose distribution is known, so its best guesses are exact up to the quadrature: the
     median label for MAE, the mean label for Corr. Models do worse even so: they read the parts from noisy features
     and learn the constants. A finite test split lets a predictor beat the MAE by luck, by about one standard error.
     """
-    order = np.argsort(parts.latent(), kind="stable")
-    latents, ranked = parts.latent()[order], labels[order].astype(np.float64)
+    known, known_labels = taught or (parts, labels)
+    order = np.argsort(known.latent(), kind="stable")
+    latents, ranked = known.latent()[order], known_labels[order].astype(np.float64)
 
     def label(latent: np.ndarray) -> np.ndarray:
         return ranked[np.minimum(np.searchsorted(latents, latent), len(ranked) - 1)]

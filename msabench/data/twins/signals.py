@@ -6,7 +6,9 @@ A sequence is standardised noise, smooth over four steps, with a slight offset f
   height on the `accent` feature, which says where to read;
 - elsewhere as many decoys: a random value on the `value` features without an accent, so that averages over time are
   poor readers;
-- in audio, if the utterance is ironic, a drawl: a second of a raised `drawl` feature from its last opinion on.
+- in generator 2 one more burst, of a second or more, at the utterance's end: what is said last is said clearest;
+- in audio, if the utterance is ironic, a drawl: a second of a raised `drawl` feature from its last opinion on, in
+  generator 2 at the utterance's end.
 
 At last each feature gets an own scale and level, over three orders of magnitude, as raw COVAREP and Facet have.
 Everything is whole numbers up to that point and powers of two after it: exact in float32, the same everywhere.
@@ -22,7 +24,7 @@ from msabench.data.twins.draws import UNIT, Draws
 from msabench.ragged import Ragged
 
 NOISE = 2 * UNIT  # one standard deviation of a feature's noise, in whole numbers
-ACCENT, DRAWL = 4 * NOISE, 3 * NOISE
+ACCENT = 4 * NOISE
 _ROWS = 1 << 16  # steps made at a time
 
 
@@ -33,7 +35,9 @@ class Channel:
     longest: int  # steps; the rest of a longer utterance is cut off, as in the field's files
     value_features: int
     gain: float  # height of a burst per standard deviation of the part, in standard deviations of the noise
-    drawl: bool  # whether irony is heard here
+    drawl: int = 0  # height of what tells irony, in standard deviations of the noise; 0 where it is not heard
+    lure: float = 1.0  # standard deviation of a decoy's height, as a part of the gain
+    end: float = 0.0  # seconds of the burst at the end
 
     @property
     def snr(self) -> float:
@@ -117,9 +121,9 @@ def _tracks(
     last = at[np.cumsum(counts) - 1]
     decoys = (draws.uniform(len(who)) * lengths[who]).astype(np.int64)
     height = np.rint(part * (channel.gain * NOISE))
-    lure = np.rint(draws.normal(len(who)) * (channel.gain * NOISE / UNIT))
+    lure = np.rint(draws.normal(len(who)) * (channel.lure * channel.gain * NOISE / UNIT))
     shape = np.array([0.5, 1, 1, 1, 0.5])  # about 0.4 s
-    plateau = np.ones(round(channel.rate))  # 1 s
+    second = np.ones(round(channel.rate))
     tracks = {key: np.zeros(int(offsets[-1])) for key in ("value", "accent", "drawl")}
 
     def add(track: str, sample: np.ndarray, step: np.ndarray, heights: np.ndarray, form: np.ndarray, left: int) -> None:
@@ -131,8 +135,14 @@ def _tracks(
     add("value", who, at, height[who], shape, 2)
     add("accent", who, at, np.full(len(who), float(ACCENT)), shape, 2)
     add("value", who, decoys, lure, shape, 2)
+    if channel.end:
+        held = np.ones(round(channel.rate * channel.end))
+        everyone, start = np.arange(len(lengths)), lengths - len(held)
+        add("value", everyone, start, height, held, 0)
+        add("accent", everyone, start, np.full(len(lengths), float(ACCENT)), held, 0)
     ironic = np.flatnonzero(irony)
     if channel.drawl:
-        start = np.minimum(last, np.maximum(lengths - len(plateau), 0))  # all of it inside where there is room
-        add("drawl", ironic, start[ironic], np.full(len(ironic), float(DRAWL)), plateau, 0)
+        latest = np.maximum(lengths - len(second), 0)  # all of it inside where there is room
+        start = latest if channel.end else np.minimum(last, latest)
+        add("drawl", ironic, start[ironic], np.full(len(ironic), float(channel.drawl * NOISE)), second, 0)
     return {key: track.astype(np.float32) for key, track in tracks.items()}

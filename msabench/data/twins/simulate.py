@@ -19,39 +19,74 @@ from typing import Any
 
 import numpy as np
 
+from msabench.data.cards import original
 from msabench.data.fingerprint import fingerprint
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.data.twins.draws import UNIT, Draws
-from msabench.data.twins.grammar import Sentence, sentence
+from msabench.data.twins.grammar import Sentence, Style, plain, sentence
 from msabench.data.twins.planted import SHARES, Parts, best_scores, plant, realised_shares, standardised
 from msabench.data.twins.signals import Channel, layout, signals, steps
 from msabench.errors import DataError, closest
 from msabench.ragged import Ragged
 
-VERSION = 1  # of the content: a change of any byte of a twin counts one up
+
+@dataclass(frozen=True)
+class Level:
+    """How hard a twin is."""
+
+    generator: int  # of the content: a change of any byte of a twin needs another number
+    style: Style
+    channels: dict[str, dict[str, Channel]]  # by twin and modality
+
 
 # Rates and caps as in the field's unaligned files; widths as in MOSI's and MOSEI's. Gains give about the same power.
-CHANNELS = {
-    "mosi-sim": {
-        "audio": Channel(width=5, rate=12.5, longest=375, value_features=2, gain=2.0, drawl=True),
-        "visual": Channel(width=20, rate=15.0, longest=500, value_features=6, gain=1.25, drawl=False),
-    },
-    "mosei-sim": {
-        "audio": Channel(width=74, rate=12.5, longest=500, value_features=12, gain=1.0, drawl=True),
-        "visual": Channel(width=35, rate=15.0, longest=500, value_features=8, gain=1.0, drawl=False),
-    },
+_FIVE, _TWENTY = {"width": 5, "rate": 12.5, "longest": 375}, {"width": 20, "rate": 15.0, "longest": 500}
+_74, _35 = {"width": 74, "rate": 12.5, "longest": 500}, {"width": 35, "rate": 15.0, "longest": 500}
+_CLEAR = {"lure": 1.0, "end": 1.0}
+LEVELS = {
+    "": Level(  # docs/twins.md has what was measured on it
+        2,
+        plain(24, 8, 8, 8, near=2, another=0.9, reach=2.6, apart=0.2, arrives=0.896),
+        {
+            "mosi-sim": {
+                "audio": Channel(**_FIVE, value_features=2, gain=3.0, drawl=4, **_CLEAR),
+                "visual": Channel(**_TWENTY, value_features=6, gain=2.0, **_CLEAR),
+            },
+            "mosei-sim": {
+                "audio": Channel(**_74, value_features=12, gain=2.0, drawl=4, **_CLEAR),
+                "visual": Channel(**_35, value_features=8, gain=2.0, **_CLEAR),
+            },
+        },
+    ),
+    "hard": Level(  # all there was before there were levels
+        1,
+        Style(),
+        {
+            "mosi-sim": {
+                "audio": Channel(**_FIVE, value_features=2, gain=2.0, drawl=3),
+                "visual": Channel(**_TWENTY, value_features=6, gain=1.25),
+            },
+            "mosei-sim": {
+                "audio": Channel(**_74, value_features=12, gain=1.0, drawl=3),
+                "visual": Channel(**_35, value_features=8, gain=1.0),
+            },
+        },
+    ),
 }
-NAMES = tuple(CHANNELS)
+NAMES = tuple(f"{twin}{level and ':'}{level}" for level in LEVELS for twin in ("mosi-sim", "mosei-sim"))
 VIDEO_SHARE = {"mosi-sim": 0.5, "mosei-sim": 0.75}  # of the words' variance: a reviewer has one opinion of a film
 WITHOUT_OPINION = {"mosi-sim": 0.04, "mosei-sim": 0.12}  # of the utterances
-VALENCE = 1.6  # standard deviation of the wanted score, in the lexicon's units
-ARRIVES = 0.87  # slope of standardised scores on wanted ones: words end at +-3.4, and a clause has only so much room
 
 
 @cache
 def statistics() -> dict[str, Any]:
     """The real sets' aggregates by dataset and split."""
     return json.loads((resources.files("msabench.data") / "statistics.json").read_text())
+
+
+def version(name: str) -> int:
+    """The number of the generator that makes a twin."""
+    return LEVELS[name.partition(":")[2]].generator
 
 
 @dataclass(frozen=True)
@@ -71,16 +106,18 @@ def simulate(name: str, *, defects: bool = False, seed: int = 0) -> Dataset:
     """
     if name not in NAMES:
         raise DataError(f"no simulated dataset {name!r}.{closest(name, NAMES)} There are: {', '.join(NAMES)}.")
+    twin, _, difficulty = name.partition(":")
+    level = LEVELS[difficulty]
 
     def stream(*purpose: str) -> Draws:
-        return Draws(seed, "simulate", VERSION, name, *purpose)
+        return Draws(seed, "simulate", level.generator, twin, *purpose)
 
-    real = statistics()[name.removesuffix("-sim")]
-    tilts = _tilts(real)
-    utterances = {s: _utterances(stream("utterances", s), name, s, real[s], tilts[s]) for s in SPLITS}
+    real = statistics()[original(name)]
+    tilts = _tilts(real, level.style)
+    utterances = {s: _utterances(stream("utterances", s), twin, level.style, s, real[s], tilts[s]) for s in SPLITS}
     words = standardised(np.array([s.score for split in SPLITS for s in utterances[split].sentences]))
     parts: dict[str, Parts] = {}
-    layouts = {key: layout(stream("layout", key), channel) for key, channel in CHANNELS[name].items()}
+    layouts = {key: layout(stream("layout", key), channel) for key, channel in level.channels[twin].items()}
 
     splits: dict[str, Split] = {}
     for split, clips in utterances.items():
@@ -99,28 +136,29 @@ def simulate(name: str, *, defects: bool = False, seed: int = 0) -> Dataset:
                 part=carried[key],
                 irony=planted.irony,
             )
-            for key, channel in CHANNELS[name].items()
+            for key, channel in level.channels[twin].items()
         }
         labels = _labels(planted.latent(), real[split]["labels"])
         splits[split] = Split(
             clips.ids, [s.text for s in clips.sentences], labels, sequences["audio"], sequences["visual"]
         )
     truth = realised_shares(list(parts.values()))
-    truth |= best_scores(parts["test"], splits["test"].labels, float(splits["train"].labels.mean()))
-    truth |= {f"snr_{key}": channel.snr for key, channel in CHANNELS[name].items()}
+    taught = (parts["train"], splits["train"].labels) if level.generator > 1 else None
+    truth |= best_scores(parts["test"], splits["test"].labels, float(splits["train"].labels.mean()), taught)
+    truth |= {f"snr_{key}": channel.snr for key, channel in level.channels[twin].items()}
     if defects:
         splits = _spoil(stream("defects"), splits)
-    source = f"simulated, generator {VERSION}, seed {seed}" + (", with defects" if defects else "")
+    source = f"simulated, generator {level.generator}, seed {seed}" + (", with defects" if defects else "")
     return Dataset(name, splits, fingerprint(splits), source, truth={k: round(v, 4) for k, v in truth.items()})
 
 
-def _utterances(draws: Draws, name: str, split: str, real: dict[str, Any], tilt: float) -> Utterances:
+def _utterances(draws: Draws, name: str, style: Style, split: str, real: dict[str, Any], tilt: float) -> Utterances:
     clips = _clips(draws, real)
     n_words = _quantile(real["words"], real["samples"])[draws.order(real["samples"])]
     return Utterances(
         ids=[f"{split}{video:04d}$_${clip}" for video, n in enumerate(clips.tolist()) for clip in range(1, n + 1)],
         speakers=np.repeat(np.arange(len(clips)), clips),
-        sentences=_sentences(draws, name, n_words, clips, tilt),
+        sentences=_sentences(draws, name, style, n_words, clips, tilt),
         milliseconds=_durations(draws, real["milliseconds"], n_words),
     )
 
@@ -149,7 +187,7 @@ def _values(counts: dict[str, int]) -> np.ndarray:
     return np.sort(np.repeat(values, list(counts.values())))
 
 
-def _tilts(real: dict[str, Any]) -> dict[str, float]:
+def _tilts(real: dict[str, Any], style: Style) -> dict[str, float]:
     """How far each split's sentences lean, in standard deviations of the wanted score.
 
     MOSI's test labels are lower than its train labels by a third of a deviation. What is said has to be so, too, or
@@ -159,15 +197,17 @@ def _tilts(real: dict[str, Any]) -> dict[str, float]:
     joint = standardised(np.concatenate(list(labels.values())))
     sizes = np.cumsum([len(labels[split]) for split in SPLITS])[:-1]
     leans = [math.fsum(part) / len(part) for part in np.split(joint, sizes)]
-    return {split: lean / math.sqrt(SHARES["words"]) / ARRIVES for split, lean in zip(SPLITS, leans, strict=True)}
+    return {split: lean / math.sqrt(SHARES["words"]) / style.arrives for split, lean in zip(SPLITS, leans, strict=True)}
 
 
-def _sentences(draws: Draws, name: str, n_words: np.ndarray, clips: np.ndarray, tilt: float) -> list[Sentence]:
+def _sentences(
+    draws: Draws, name: str, style: Style, n_words: np.ndarray, clips: np.ndarray, tilt: float
+) -> list[Sentence]:
     shared, own = math.sqrt(VIDEO_SHARE[name]), math.sqrt(1 - VIDEO_SHARE[name])
     opinions = np.repeat(draws.normal(len(clips)), clips)
-    wanted = VALENCE * (standardised(shared * opinions + own * draws.normal(len(n_words))) + tilt)
+    wanted = style.reach * (standardised(shared * opinions + own * draws.normal(len(n_words))) + tilt)
     return [
-        sentence(draws, n, None if draws.chance(WITHOUT_OPINION[name]) else value)
+        sentence(draws, n, None if draws.chance(WITHOUT_OPINION[name]) else value, style)
         for n, value in zip(n_words.tolist(), wanted.tolist(), strict=True)
     ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from msabench.data.cards import original
 from msabench.errors import UsageError
 from msabench.literature.published import load
 from msabench.report import make as making
@@ -50,7 +51,7 @@ def _cases(store: RunStore, run: RunRecord, view: View) -> Table:
             cells = {"label": Cell(float(last.annotated[i]))}
             cells |= {name: Cell(float(every[epoch].generated[name][i])) for name in names}
             rows.append(Row(f"epoch {epoch}", "measured", cells, heading=heading))
-    for case in (case for case in load(run.model).cases if case.dataset == run.dataset.removesuffix("-sim")):
+    for case in (case for case in load(run.model).cases if case.dataset == original(run.dataset)):
         values = {m[0]: value for m, value in case.s_labels.items()} | case.c_labels
         cells = {"label": Cell(case.label, source="published")}
         cells |= {name: Cell(value, source="published") for name, value in values.items() if name in names}

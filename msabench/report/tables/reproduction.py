@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from msabench.data.cards import CARDS
+from msabench.data.cards import CARDS, simulated
 from msabench.literature.published import PublishedResult, load, results, usual_preset
 from msabench.report import make as making
 from msabench.report.columns import Column, metric
@@ -40,7 +40,7 @@ COLUMNS = tuple(
 def make(store: RunStore, view: View) -> Report:
     """A section per model; a row per source that prints its MAE on the dataset."""
     every = making.make(store, replace(view, curves=False))
-    tables = [_judged(table) for table in every.tables if not table.dataset.endswith("-sim")]
+    tables = [_judged(table) for table in every.tables if not simulated(table.dataset)]
     notes = () if tables else ("Nothing is published on a simulated set: no figure to reproduce.",)
     return Report(tuple(table for table in tables if table.rows), (*every.notes, *notes))
 
