@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from msabench.literature.published import PublishedResult
     from msabench.store.protocol import RunRecord
 
-OBSERVERS = {"all": "planted best", "text": "best from text alone"}  # of a simulated twin: msabench.data.twins.planted
+OBSERVERS = {
+    "all": "planted best",
+    "no_irony": "best without irony",
+    "text": "best from text alone",
+}  # of a simulated twin: msabench.data.twins.planted
 
 
 def reference_rows(record: RunRecord, columns: Sequence[Column]) -> list[Row]:

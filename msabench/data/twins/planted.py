@@ -107,6 +107,18 @@ def realised_shares(parts: Sequence[Parts]) -> dict[str, float]:
     return {f"share_{key}": value / sum(variances.values()) for key, value in variances.items()}
 
 
+def read_of(parts: Parts, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How much of each part predictions hold, 1 for as much as labels do, 0 for nothing.
+
+    predictions, labels: (N,), of the clips of `parts`. It is the coefficient of the part's term in a regression (least
+    squares, all terms that can be known) of the predictions, over that in a regression of the labels.
+    """
+    seen = {key: term for key, term in parts.terms().items() if key != "chance"}
+    design = np.column_stack([*seen.values(), np.ones(len(labels))])
+    of, full = np.linalg.lstsq(design, np.column_stack([predictions, labels]), rcond=None)[0].T
+    return {key: float(of[i] / full[i]) for i, key in enumerate(seen)}
+
+
 def best_scores(
     parts: Parts, labels: np.ndarray, train_mean: float, taught: tuple[Parts, np.ndarray] | None = None
 ) -> dict[str, float]:

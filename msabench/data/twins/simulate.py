@@ -40,38 +40,24 @@ class Level:
 
 
 # Rates and caps as in the field's unaligned files; widths as in MOSI's and MOSEI's. Gains give about the same power.
-_FIVE, _TWENTY = {"width": 5, "rate": 12.5, "longest": 375}, {"width": 20, "rate": 15.0, "longest": 500}
-_74, _35 = {"width": 74, "rate": 12.5, "longest": 500}, {"width": 35, "rate": 15.0, "longest": 500}
-_CLEAR = {"lure": 1.0, "end": 1.0}
+_HARD = {
+    "mosi-sim": {
+        "audio": Channel(width=5, rate=12.5, longest=375, value_features=2, gain=2.0, drawl=3),
+        "visual": Channel(width=20, rate=15.0, longest=500, value_features=6, gain=1.25),
+    },
+    "mosei-sim": {
+        "audio": Channel(width=74, rate=12.5, longest=500, value_features=12, gain=1.0, drawl=3),
+        "visual": Channel(width=35, rate=15.0, longest=500, value_features=8, gain=1.0),
+    },
+}
+_LOUD = {"audio": {"gain": 3.0, "drawl": 4, "end": 1.0}, "visual": {"gain": 2.0, "end": 1.0}}
 LEVELS = {
     "": Level(  # docs/twins.md has what was measured on it
         2,
         plain(24, 8, 8, 8, near=2, another=0.9, reach=2.6, apart=0.2, arrives=0.896),
-        {
-            "mosi-sim": {
-                "audio": Channel(**_FIVE, value_features=2, gain=3.0, drawl=4, **_CLEAR),
-                "visual": Channel(**_TWENTY, value_features=6, gain=2.0, **_CLEAR),
-            },
-            "mosei-sim": {
-                "audio": Channel(**_74, value_features=12, gain=2.0, drawl=4, **_CLEAR),
-                "visual": Channel(**_35, value_features=8, gain=2.0, **_CLEAR),
-            },
-        },
+        {twin: {key: replace(of, **_LOUD[key]) for key, of in channels.items()} for twin, channels in _HARD.items()},
     ),
-    "hard": Level(  # all there was before there were levels
-        1,
-        Style(),
-        {
-            "mosi-sim": {
-                "audio": Channel(**_FIVE, value_features=2, gain=2.0, drawl=3),
-                "visual": Channel(**_TWENTY, value_features=6, gain=1.25),
-            },
-            "mosei-sim": {
-                "audio": Channel(**_74, value_features=12, gain=1.0, drawl=3),
-                "visual": Channel(**_35, value_features=8, gain=1.0),
-            },
-        },
-    ),
+    "hard": Level(1, Style(), _HARD),  # all that there was before there were levels
 }
 NAMES = tuple(f"{twin}{level and ':'}{level}" for level in LEVELS for twin in ("mosi-sim", "mosei-sim"))
 VIDEO_SHARE = {"mosi-sim": 0.5, "mosei-sim": 0.75}  # of the words' variance: a reviewer has one opinion of a film
@@ -104,6 +90,29 @@ def simulate(name: str, *, defects: bool = False, seed: int = 0) -> Dataset:
 
     Raises DataError for a name that is not in NAMES.
     """
+    level, splits, parts = _planted(name, seed)
+    channels = level.channels[name.partition(":")[0]]
+    truth = realised_shares(list(parts.values()))
+    taught = (parts["train"], splits["train"].labels) if level.generator > 1 else None
+    truth |= best_scores(parts["test"], splits["test"].labels, float(splits["train"].labels.mean()), taught)
+    truth |= {f"snr_{key}": channel.snr for key, channel in channels.items()}
+    if defects:
+        splits = _spoil(Draws(seed, "simulate", level.generator, name.partition(":")[0], "defects"), splits)
+    source = f"simulated, generator {level.generator}, seed {seed}" + (", with defects" if defects else "")
+    return Dataset(name, splits, fingerprint(splits), source, truth={k: round(v, 4) for k, v in truth.items()})
+
+
+@cache
+def causes(name: str) -> tuple[str, tuple[str, ...], Parts]:
+    """What is planted in the test split of the twin `name`: the twin's fingerprint, and of each clip its id and parts.
+
+    Raises DataError for a name that is not in NAMES.
+    """
+    _, splits, parts = _planted(name, 0)
+    return fingerprint(splits), tuple(splits["test"].ids), parts["test"]
+
+
+def _planted(name: str, seed: int) -> tuple[Level, dict[str, Split], dict[str, Parts]]:
     if name not in NAMES:
         raise DataError(f"no simulated dataset {name!r}.{closest(name, NAMES)} There are: {', '.join(NAMES)}.")
     twin, _, difficulty = name.partition(":")
@@ -142,14 +151,7 @@ def simulate(name: str, *, defects: bool = False, seed: int = 0) -> Dataset:
         splits[split] = Split(
             clips.ids, [s.text for s in clips.sentences], labels, sequences["audio"], sequences["visual"]
         )
-    truth = realised_shares(list(parts.values()))
-    taught = (parts["train"], splits["train"].labels) if level.generator > 1 else None
-    truth |= best_scores(parts["test"], splits["test"].labels, float(splits["train"].labels.mean()), taught)
-    truth |= {f"snr_{key}": channel.snr for key, channel in level.channels[twin].items()}
-    if defects:
-        splits = _spoil(stream("defects"), splits)
-    source = f"simulated, generator {level.generator}, seed {seed}" + (", with defects" if defects else "")
-    return Dataset(name, splits, fingerprint(splits), source, truth={k: round(v, 4) for k, v in truth.items()})
+    return level, splits, parts
 
 
 def _utterances(draws: Draws, name: str, style: Style, split: str, real: dict[str, Any], tilt: float) -> Utterances:

@@ -10,6 +10,7 @@ from msabench.report.tables import (
     cases,
     loaded,
     modalities,
+    planted,
     reproduction,
     robustness,
     scored,
@@ -32,5 +33,6 @@ TABLES: dict[str, tuple[str, Callable[[RunStore, View], Report]]] = {
     "modalities": ("text, audio, visual, their pairs, all", modalities.make),
     "conventions": ("the same predictions as other repositories score them", scored.make),
     "robustness": ("with parts of the clips missing, a section per protocol", robustness.make),
+    "planted": ("what each model reads of what is planted in a simulated twin", planted.make),
     "reproduction": ("which published figures are reached, and with which settings", reproduction.make),
 }
