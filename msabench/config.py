@@ -16,6 +16,7 @@ from msabench.errors import UsageError
 
 OptimiserName = Literal["adam", "adamw"]
 ScheduleName = Literal["constant", "warmup", "plateau", "step"]  # of learning rates: msabench.train.optim
+ControlName = Literal["test-labels", "train-labels", "swap", "noise-audio", "noise-visual", "no-text"]  # data.controls
 
 # The harness's part of a run's digits (text, data, training), as a number: raised when the same configuration, data,
 # encoder and model code come out otherwise. tests/runs/test_digits.py fails when that is forgotten.
@@ -73,6 +74,7 @@ class DataConfig:
     max_tokens: int = 50  # sub-words with [CLS] and [SEP]; MMSA's files hold 50
     alignment: Literal["auto", "aligned", "unaligned"] = "auto"
     modalities: tuple[str, ...] = ("text", "audio", "visual")  # one left out becomes one zero step
+    control: ControlName | None = None  # the data altered on purpose: the run is no result, and stands apart
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ class RunConfig:
     chosen: Chosen | None = None  # None: by nobody but who typed them
 
     def to_dict(self) -> dict[str, Any]:
-        """Without the last two where they say nothing, as before they were there."""
+        """Without the last two, and data.control, where they say nothing, as before they were there."""
         content = json.loads(json.dumps(asdict(self)))
+        content["data"] = {k: v for k, v in content["data"].items() if k != "control" or v}
         return {k: v for k, v in content.items() if k not in ("validation_only", "chosen") or v}
 
     def key(self, fingerprint: str, code: str) -> str:

@@ -196,7 +196,8 @@ def _indent(lines: Iterable[str]) -> list[str]:
 
 
 def title(run: RunRecord) -> str:
-    return f"run {run.id}: {short(run.model)} on {short(run.dataset)}, seed {run.seed}, {run.status}"
+    control = f", control {short(run.control)}" if run.control else ""
+    return f"run {run.id}: {short(run.model)} on {short(run.dataset)}{control}, seed {run.seed}, {run.status}"
 
 
 def when(time: datetime | None) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
 
 
+APART = "In a table of their own are {} runs on data that was altered on purpose:  report --table controls"
 MANY = 500  # runs: their predictions take some 2 s to read and to draw from
 
 
@@ -75,17 +76,25 @@ def make(store: RunStore, view: View | None = None) -> Shown:
     dataset.
     """
     view = view or View()
-    records = chosen(store, view)
+    every = with_controls(store, view)
+    records = [record for record in every if not record.control]
+    apart = (APART.format(len(every) - len(records)),) if len(every) > len(records) else ()
     if not records:
-        return Shown(())
+        return Shown((), apart)
     made = build(records, plan(store, view, records))
-    return Shown(_kept(made.tables, view.rows), made.notes)
+    return Shown(_kept(made.tables, view.rows), (*made.notes, *apart))
 
 
 def compared(store: RunStore, a: str, b: str, view: View | None = None) -> Shown:
     """Two runs by their numbers, or two rows by their names. Raises UsageError."""
     view = replace(view or View(), curves=False)
-    records = chosen(store, view)
+    every = with_controls(store, view)
+    if altered := [record for record in every if record.control and str(record.id) in (a, b)]:
+        raise UsageError(
+            f"--compare: run {altered[0].id} is a control ({altered[0].control}), no result. What controls tell:  "
+            "report --table controls"
+        )
+    records = [record for record in every if not record.control]
     made = build(records, plan(store, view, records))
     rows = [row for table in made.tables for row in table.section("measured")]
     first, second = (compare.side(word, records, rows) for word in (a, b))
@@ -95,7 +104,12 @@ def compared(store: RunStore, a: str, b: str, view: View | None = None) -> Shown
 
 
 def chosen(store: RunStore, view: View) -> list[RunRecord]:
-    """The runs that are meant, scored by today's metrics or by the convention that was asked for."""
+    """The runs that are meant, scored by today's metrics or by the convention that was asked for. No controls."""
+    return [record for record in with_controls(store, view) if not record.control]
+
+
+def with_controls(store: RunStore, view: View) -> list[RunRecord]:
+    """As `chosen`, and the runs on data that was altered on purpose."""
     records = query.find(store, query.parse(view.conditions)) if view.conditions else store.find()
     if not records:
         return []

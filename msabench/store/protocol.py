@@ -48,6 +48,11 @@ class RunRecord:
         return bool(self.config.get("validation_only"))
 
     @property
+    def control(self) -> str | None:
+        """How its data was altered on purpose: it counts in no table but that of controls."""
+        return self.setting.get("control")
+
+    @property
     def valid_mae(self) -> float:
         """NaN where it has none."""
         mae = ((self.result or {}).get("valid") or {}).get("mae")
