@@ -17,6 +17,7 @@ from msabench.ranges import parse_seeds
 
 if TYPE_CHECKING:
     from msabench.runs.execute import Outcome
+    from msabench.study.file import Study
 
 EXAMPLES = """\
 examples:
@@ -133,6 +134,11 @@ def run_several(args: argparse.Namespace, seeds: list[int], overrides: list[str]
         if getattr(args, option):
             name = f"--{option.replace('_', '-')}"
             raise UsageError(f"{name} takes one MODEL, one DATASET and no --jobs: give them one after the other.")
+    return carry_out(asked(args, seeds, overrides), args)
+
+
+def asked(args: argparse.Namespace, seeds: list[int], overrides: list[str]) -> Study:
+    """The study of these models, datasets and seeds. Raises UsageError for names and settings that mean nothing."""
     from msabench.contract import configure
     from msabench.study import file
 
@@ -148,7 +154,7 @@ def run_several(args: argparse.Namespace, seeds: list[int], overrides: list[str]
     }
     study = file.Study.model_validate(said)
     file.check(study)
-    return carry_out(study, args)
+    return study
 
 
 def summary(outcomes: Mapping[int, Outcome]) -> str:

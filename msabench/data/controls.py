@@ -23,6 +23,7 @@ from msabench.ragged import Ragged
 from msabench.seeds import stream
 
 VERSION = 1  # raised when one of them gives other data: it is part of the altered data's fingerprint
+INTACT, TEXT_ALONE = "intact", "text alone"  # what controls are held against
 BLANK = " "  # a sentence without a word. "" everywhere is how a file says that it has no sentences
 
 

@@ -15,6 +15,7 @@ from msabench.metrics.conventions import score
 from msabench.report import compare, markdown, text
 from msabench.report.build import Plan, build
 from msabench.report.columns import metric_protocol
+from msabench.report.controls import Family, Readers, families
 from msabench.report.gradients import Curves
 from msabench.report.rows import Asked
 from msabench.report.stored import details
@@ -117,6 +118,16 @@ def with_controls(store: RunStore, view: View) -> list[RunRecord]:
     if view.convention != "mmsa":
         return _rescored(records, store, view.convention)
     return [_current(record, store) for record in records]
+
+
+def controls(store: RunStore, view: View) -> list[tuple[Table, list[Family]]]:
+    """By table, what the controls of its models tell; [] where nobody has run one."""
+    records = with_controls(store, replace(view, convention="mmsa"))
+    if not any(record.control for record in records):
+        return []
+    made = plan(store, replace(view, statistics=True, published=False, curves=False), records, apart=("control",))
+    valid = cache(lambda run: predictions.read(store, run, "valid"))
+    return list(families(records, made, Readers(made.predictions, valid, cache(store.metrics))))
 
 
 def plan(store: RunStore, view: View, records: Sequence[RunRecord], apart: tuple[str, ...] = ()) -> Plan:

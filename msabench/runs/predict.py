@@ -311,8 +311,8 @@ def trained(run: Run, *, encoder: str = "") -> Trained:
     its code."""
     if run.record.control:
         raise UsageError(
-            f"run {run.id} is a control ({run.record.control}): it was trained on data that was altered on purpose; its "
-            "weights are no model. What it tells:  report --table controls"
+            f"run {run.id} is a control ({run.record.control}): it was trained on data that was altered on purpose; "
+            "its weights are no model. What it tells:  report --table controls"
         )
     weights = run.weights()
     if weights is None:

@@ -19,11 +19,11 @@ from msabench.data.batching import Prepared, prepare
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError
 from msabench.runs import provenance
-from msabench.runs.execute import differing, execute
+from msabench.runs.execute import execute
 from msabench.runs.run import resolve_device
 from msabench.shown import printable
 from msabench.store import documents, predictions
-from msabench.store.protocol import RunRecord, RunStore, flat
+from msabench.store.protocol import RunRecord, RunStore, differing, flat
 from msabench.train.loop import train
 
 log = logging.getLogger("msabench")
