@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.study.file import Study
     from msabench.study.plan import Cell, Planner, State
+
+    Make = Callable[[Study, Sequence[str]], Planner]
 
 
 @dataclass
@@ -23,7 +25,7 @@ class Laid:
     planner: Planner
 
 
-def lay_out(study: Study, args: argparse.Namespace, store: SqliteRunStore, planner: Any = None) -> Laid:
+def lay_out(study: Study, args: argparse.Namespace, store: SqliteRunStore, planner: Make | None = None) -> Laid:
     """planner: as msabench.study.search.planner, which it is where none is given."""
     from msabench.study import search
     from msabench.study.plan import State, only, seconds, states

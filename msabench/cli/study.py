@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msabench.cli import cluster
 from msabench.cli.laid import Laid, follow, lay_out, timed
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.study.drive import Tally
     from msabench.study.file import Study
-    from msabench.study.plan import Cell
+    from msabench.study.plan import Cell, Planner
+
+    Make = Callable[[Study, Sequence[str]], Planner]
+    Show = Callable[[SqliteRunStore, list[str], list[str]], Report]
 
 EXAMPLES = """\
 examples:
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     return VERBS[verbs[0] if verbs else "run"](study, args)
 
 
-def carry_out(study: Study, args: argparse.Namespace, planner: Any = None, table: Any = None) -> int:
+def carry_out(study: Study, args: argparse.Namespace, planner: Make | None = None, table: Show | None = None) -> int:
     """Runs the study: also what `run` does with lists of models or datasets.
 
     planner: what makes its cells, as msabench.study.search.planner does. table: what is shown when all is done, of the
@@ -137,7 +140,7 @@ def carry_out(study: Study, args: argparse.Namespace, planner: Any = None, table
         return _conclude(tally, laid, store, table or _comparison)
 
 
-def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore, table: Any) -> int:
+def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore, table: Show) -> int:
     from msabench.report import text
     from msabench.study.drive import ENDS
 

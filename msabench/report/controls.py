@@ -23,7 +23,7 @@ from msabench.report.build import Plan, build
 from msabench.report.columns import metric, metric_protocol
 from msabench.report.compare import signed
 from msabench.report.judge import gather, pair
-from msabench.report.table import Pair, Row, Table
+from msabench.report.table import Pair, Row, Table, Verdict
 from msabench.store.protocol import differing
 
 if TYPE_CHECKING:
@@ -40,15 +40,6 @@ MAE = metric("mae")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    control: str
-    text: str
-    alarm: bool = False  # it should not be so, whatever the model
-    uses: bool | None = None  # what the control alters; None: it does not ask that
-    pairs: tuple[Pair, ...] = ()
-
-
-@dataclass(frozen=True)
 class Family:
     """The runs of one model in one setting: on the data as it is, under controls, and what those are held against."""
 
@@ -59,13 +50,18 @@ class Family:
 
     @property
     def summary(self) -> str:
-        """In a sentence."""
-        parts = []
-        for told, which in (("uses", True), ("not shown to use", False)):
-            of = [m for v in self.verdicts if v.uses is which for m in CONTROLS[v.control].modalities]
-            if names := list(dict.fromkeys(of)):
-                parts.append(f"{told} {' and '.join(names)}")
-        return "; ".join(parts)
+        """In a sentence: what it is shown to use, then what not."""
+        asked = sorted((v for v in self.verdicts if v.uses is not None), key=lambda verdict: not verdict.uses)
+        return "; ".join(dict.fromkeys(f"{use(bool(v.uses))} {altered(v.control)}" for v in asked))
+
+
+def use(shown: bool) -> str:
+    return "uses" if shown else "not shown to use"
+
+
+def altered(control: str) -> str:
+    """A swap that makes a model worse does not say which of the two it uses."""
+    return " or ".join(CONTROLS[control].modalities)
 
 
 @dataclass(frozen=True)
@@ -206,11 +202,10 @@ def _of_constant(control: str, differences: Mapping[str, Pair]) -> Verdict:
 
 def _of_use(control: str, differences: Mapping[str, Pair]) -> Verdict:
     """Whether it is worse without what was altered; and of a swap, whether it falls to text alone."""
-    what = " and ".join(CONTROLS[control].modalities)
     if (found := differences.get(INTACT)) is None:
         return Verdict(control, "cannot be said: no run on the data as it is has one of its seeds")
     uses = found.interval[0] > 0
-    told, pairs, alarm = f"{'uses' if uses else 'not shown to use'} {what}: MAE {_told(found)}", [found], False
+    told, pairs, alarm = f"{use(uses)} {altered(control)}: MAE {_told(found)}", [found], False
     if control == "swap" and (alone := differences.get(TEXT_ALONE)):
         alarm = alone.interval[1] < 0
         how = "BETTER THAN ON" if alarm else "worse than on" if alone.interval[0] > 0 else "not told from"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from msabench import metrics
+from msabench.data.controls import INTACT
 from msabench.errors import StoreError, UsageError, closest
 from msabench.literature import published as published_results
 from msabench.metrics.conventions import score
@@ -19,7 +20,7 @@ from msabench.report.controls import Family, Readers, families
 from msabench.report.gradients import Curves
 from msabench.report.rows import Asked
 from msabench.report.stored import details
-from msabench.report.table import Report, Row, Table
+from msabench.report.table import Report, Row, Table, Verdict
 from msabench.shown import short
 from msabench.store import documents, predictions, query
 
@@ -83,7 +84,24 @@ def make(store: RunStore, view: View | None = None) -> Shown:
     if not records:
         return Shown((), apart)
     made = build(records, plan(store, view, records))
-    return Shown(_kept(made.tables, view.rows), (*made.notes, *apart))
+    tables = made.tables
+    if apart and view.curves:
+        tables = tuple(_with_verdicts(tables, controls(store, view)))
+    return Shown(_kept(tables, view.rows), (*made.notes, *apart))
+
+
+def _with_verdicts(tables: Iterable[Table], found: Iterable[tuple[Table, list[Family]]]) -> Iterator[Table]:
+    """Each row with what the controls of its own runs tell."""
+    told: dict[tuple[int, ...], tuple[Verdict, ...]] = {
+        tuple(family.rows[INTACT].runs.values()): family.verdicts
+        for _, families in found
+        for family in families
+        if INTACT in family.rows
+    }
+    for table in tables:
+        yield replace(
+            table, rows=tuple(replace(row, controls=told.get(tuple(row.runs.values()), ())) for row in table.rows)
+        )
 
 
 def compared(store: RunStore, a: str, b: str, view: View | None = None) -> Shown:
@@ -121,13 +139,15 @@ def with_controls(store: RunStore, view: View) -> list[RunRecord]:
 
 
 def controls(store: RunStore, view: View) -> list[tuple[Table, list[Family]]]:
-    """By table, what the controls of its models tell; [] where nobody has run one."""
-    records = with_controls(store, replace(view, convention="mmsa"))
-    if not any(record.control for record in records):
+    """By table, what the controls of the models in view tell; [] where nobody has run one."""
+    if not any(record.control for record in with_controls(store, view)):
         return []
+    records = with_controls(store, replace(view, models=None))  # the floor too, whatever models are asked for
     made = plan(store, replace(view, statistics=True, published=False, curves=False), records, apart=("control",))
     valid = cache(lambda run: predictions.read(store, run, "valid"))
-    return list(families(records, made, Readers(made.predictions, valid, cache(store.metrics))))
+    found = families(records, made, Readers(made.predictions, valid, cache(store.metrics)))
+    told = [(table, [of for of in some if not view.models or of.model in view.models]) for table, some in found]
+    return [(table, some) for table, some in told if some]
 
 
 def plan(store: RunStore, view: View, records: Sequence[RunRecord], apart: tuple[str, ...] = ()) -> Plan:

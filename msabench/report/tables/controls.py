@@ -11,20 +11,21 @@ from msabench.errors import UsageError
 from msabench.report import make as making
 from msabench.report.columns import Column
 from msabench.report.compare import signed
-from msabench.report.controls import FLOOR, MAE, Family, Verdict
-from msabench.report.table import Cell, Report, Row, Table
+from msabench.report.controls import FLOOR, MAE, Family
+from msabench.report.table import Cell, Report, Row, Table, Verdict
 
 if TYPE_CHECKING:
     from msabench.report.make import View
     from msabench.store.protocol import RunStore
 
 NAME = "Controls"
+ENDED = "ended at max_epochs"  # in the note of a run that might have gone on
 NONE = "No run is a control:  python -m msabench controls MODEL DATASET"
 SHOWN = ("mae", "corr", "acc_2_non0", "acc_2")  # those of them that a dataset's table has
 DELTA = Column("delta_mae", lambda run: None, "Δ", MAE.heading)
 VERDICT = Column("verdict", lambda run: None, "verdict")
 ORDER = (INTACT, *CONTROLS, TEXT_ALONE, FLOOR)
-KEPT = ("simulated", "max_epochs")  # of the comparison's claims
+SIMULATED = "is simulated"  # of the comparison's claims, the one that is said here too
 
 
 def make(store: RunStore, view: View) -> Report:
@@ -50,7 +51,7 @@ def _table(table: Table, found: Sequence[Family], view: View) -> Table:
         rows=tuple(row for family in found for row in _rows(family)),
         pairs=tuple(pair for family in found for verdict in family.verdicts for pair in verdict.pairs),
         searches=(),
-        claims=(*_claims(found), *(claim for claim in table.claims if any(word in claim for word in KEPT))),
+        claims=(*_claims(found, dict(table.facts).get("Notes", "")), *(c for c in table.claims if SIMULATED in c)),
         facts=(
             *((name, CONTROLS[name].what) for name in CONTROLS if name in altered),
             (
@@ -98,7 +99,8 @@ def _judged(verdict: Verdict) -> dict[str, Cell]:
     return cells
 
 
-def _claims(found: Sequence[Family]) -> Iterator[str]:
+def _claims(found: Sequence[Family], shared: str) -> Iterator[str]:
+    """shared: notes that all rows bear."""
     for family in found:
         yield from (f"{family.name}, {v.control}: {v.text}." for v in family.verdicts if v.alarm)
     if not any(verdict.alarm for family in found for verdict in family.verdicts):
@@ -111,3 +113,6 @@ def _claims(found: Sequence[Family]) -> Iterator[str]:
         yield "One seed: these are two trained networks each time and one draw; another may come out otherwise."
     if seeds & {2, 3, 4}:
         yield "Fewer than 5 seeds know their own spread badly: intervals are wide then (docs/statistics.md)."
+    cut = [f.name for f in found if any(ENDED in note for row in f.rows.values() for note in (*row.notes, shared))]
+    if cut:
+        yield f"Ended by max_epochs and not by early stopping, so that more training may change them: {', '.join(cut)}."
