@@ -23,7 +23,7 @@ ENDED = "ended at max_epochs"  # in the note of a run that might have gone on
 NONE = "No run is a control:  python -m msabench controls MODEL DATASET"
 SHOWN = ("mae", "corr", "acc_2_non0", "acc_2")  # those of them that a dataset's table has
 DELTA = Column("delta_mae", lambda run: None, "Δ", MAE.heading)
-VERDICT = Column("verdict", lambda run: None, "verdict")
+VERDICT = Column("verdict", lambda run: None, "verdict", sentences=True)
 ORDER = (INTACT, *CONTROLS, TEXT_ALONE, FLOOR)
 SIMULATED = "is simulated"  # of the comparison's claims, the one that is said here too
 
