@@ -150,6 +150,13 @@ def test_what_beats_every_constant_on_permuted_labels_has_seen_true_ones(run: Ma
     assert found.uses is None
 
 
+def test_one_lucky_draw_raises_no_alarm_and_asks_for_more(run: Make) -> None:
+    family = judged(run, lambda c, seed: noisy(c, seed, 0.8), ["train-labels"], seeds=1)
+    found = verdict(family, "train-labels")
+    assert not found.alarm
+    assert found.text.endswith("One draw may be lucky: run more seeds")
+
+
 # ---- test labels
 
 
