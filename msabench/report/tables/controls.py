@@ -113,6 +113,7 @@ def _claims(found: Sequence[Family], shared: str) -> Iterator[str]:
         yield "One seed: these are two trained networks each time and one draw; another may come out otherwise."
     if seeds & {2, 3, 4}:
         yield "Fewer than 5 seeds know their own spread badly: intervals are wide then (docs/statistics.md)."
-    cut = [f.name for f in found if any(ENDED in note for row in f.rows.values() for note in (*row.notes, shared))]
+    own = {f.name: [row for c, row in f.rows.items() if c != FLOOR and row.trained] for f in found}
+    cut = [name for name, rows in own.items() if any(ENDED in note for row in rows for note in (*row.notes, shared))]
     if cut:
         yield f"Ended by max_epochs and not by early stopping, so that more training may change them: {', '.join(cut)}."
