@@ -24,6 +24,7 @@ COMMANDS = (
     "show",
     "predict",
     "robustness",
+    "controls",
     "reproduce",
     "rm",
     "gc",

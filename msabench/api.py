@@ -260,8 +260,9 @@ def runs(
     """A stored run a row, the newest last: runs("model=mcer since=7d mae<0.7").
 
     conditions: as `msabench list runs --help` tells. limit: only the newest. Columns: id, status, model, dataset, seed,
-    started (UTC), epochs, seconds, the test metrics as test.mae, ..., preset, text_encoder, text_mode, and those
-    hyper-parameters with which a model was run in more than one value. Raises UsageError for what is no condition.
+    started (UTC), epochs, seconds, the test metrics as test.mae, ..., preset, text_encoder, text_mode, control (of a
+    run on altered data, whose scores are no results), and those hyper-parameters with which a model was run in more
+    than one value. Raises UsageError for what is no condition.
     """
     from msabench.runs.overview import overview
 

@@ -17,6 +17,7 @@ from msabench.errors import UsageError
 
 OptimiserName = Literal["adam", "adamw"]
 ScheduleName = Literal["constant", "warmup", "plateau", "step"]  # of learning rates: msabench.train.optim
+ControlName = Literal["test-labels", "train-labels", "swap", "noise-audio", "noise-visual", "no-text"]  # data.controls
 
 # The harness's part of a run's digits (text, data, training), as a number: raised when the same configuration, data,
 # encoder and model code come out otherwise. tests/runs/test_digits.py fails when that is forgotten.
@@ -75,6 +76,7 @@ class DataConfig:
     alignment: Literal["auto", "aligned", "unaligned"] = "auto"
     modalities: tuple[str, ...] = ("text", "audio", "visual")  # one left out becomes one zero step
     train_missing: str = ""  # of the train split's clips, as msabench.data.protocols.in_training reads it; "": nothing
+    control: ControlName | None = None  # the data altered on purpose: the run is no result, and stands apart
 
     def __post_init__(self) -> None:
         """One spelling of a rate, for one identity: tfr:.30 is tfr:0.3."""
@@ -112,8 +114,9 @@ class RunConfig:
     chosen: Chosen | None = None  # None: by nobody but who typed them
 
     def to_dict(self) -> dict[str, Any]:
-        """Without the last two where they say nothing, as before they were there."""
+        """Without the last two, and data.control, where they say nothing, as before they were there."""
         content = json.loads(json.dumps(asdict(self)))
+        content["data"] = {k: v for k, v in content["data"].items() if k != "control" or v}
         return {k: v for k, v in content.items() if k not in ("validation_only", "chosen") or v}
 
     def key(self, fingerprint: str, code: str) -> str:

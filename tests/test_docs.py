@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 
 from msabench.__main__ import main
 from msabench.data import load
+from msabench.data.controls import CONTROLS
 from msabench.data.protocols import PROTOCOLS
 from msabench.data.readers import readers
 
@@ -111,6 +112,19 @@ def test_the_page_on_robustness_runs_command_by_command_and_names_every_protocol
     assert Path("figures/mosi.robustness.pdf").is_file()
     page = (checkout / "docs" / "robustness.md").read_text("utf-8")
     assert re.findall(r"^\| `([a-z][a-z-]+)` \| .* \| .* \|", page, re.MULTILINE) == [*PROTOCOLS]
+
+
+@pytest.mark.slow
+def test_the_page_on_controls_runs_command_by_command_and_names_every_control(run_page: Page, checkout: Path) -> None:
+    planned, trained, *_, listed, shown, _ = run_page("controls").values()
+    assert "6 cells: 6 waiting" in planned
+    assert "6 ran" in trained
+    assert "No alarm" in trained
+    assert listed.count("lmf (control no-text)") == 2
+    assert "uses text" in shown or "not shown to use text" in shown
+    assert Path("figures/mosi.controls.pdf").is_file()
+    page = (checkout / "docs" / "controls.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w[\w-]+)` \|", page, re.MULTILINE) == [*CONTROLS]
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.study.file import Study
     from msabench.study.plan import Cell, Planner, State
+
+    Make = Callable[[Study, Sequence[str]], Planner]
 
 
 @dataclass
@@ -23,22 +25,23 @@ class Laid:
     planner: Planner
 
 
-def lay_out(study: Study, args: argparse.Namespace, store: SqliteRunStore) -> Laid:
+def lay_out(study: Study, args: argparse.Namespace, store: SqliteRunStore, planner: Make | None = None) -> Laid:
+    """planner: as msabench.study.search.planner, which it is where none is given."""
     from msabench.study import search
     from msabench.study.plan import State, only, seconds, states
 
     options = ["--results", str(args.results.absolute()), "--device", args.device, "--resume", "--no-progress"]
-    planner = search.planner(study, [*options, *(["--no-amp"] if args.no_amp else [])])
-    cells = planner.cells()
-    for said in planner.said:
+    made = (planner or search.planner)(study, [*options, *(["--no-amp"] if args.no_amp else [])])
+    cells = made.cells()
+    for said in made.said:
         print(said)
     found = states(cells, store)
     if not (args.retry_failed and State.FAILED in found.values()):  # a draw that failed may yet win
-        cells = [*cells, *(won := planner.winners(found, store))]
+        cells = [*cells, *(won := made.winners(found, store))]
         found |= states(won, store)
     if args.only:
         cells = only(cells, found, args.only)
-    return Laid(cells, found, seconds(cells, store), planner)
+    return Laid(cells, found, seconds(cells, store), made)
 
 
 def follow(laid: Laid, store: SqliteRunStore, conditions: Sequence[str]) -> list[Cell]:

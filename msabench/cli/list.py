@@ -133,6 +133,8 @@ def _kind(run: RunRecord) -> str:
     """What tells a run from those that stand in tables."""
     if run.reproduces:
         return " (again)"
+    if run.control:
+        return f" (control {short(run.control)})"
     return " (not tested)" if run.validation_only else ""
 
 

@@ -105,9 +105,9 @@ def _models(words: list[str], args: argparse.Namespace) -> list[Trained]:
         records = chosen(store, wanted)
     finally:
         store.close()
-    whole = [record for record in records if record.status == "COMPLETED"] or records  # one alone is told why not
+    whole = [r for r in records if r.status == "COMPLETED" and not r.control] or records  # one alone is told why not
     if left := [record for record in records if record not in whole]:
-        told = ", ".join(f"run {record.id} ({record.status})" for record in left)
+        told = ", ".join(f"run {r.id} ({f'control {r.control}' if r.control else r.status})" for r in left)
         print(f"msabench: left out: {told}", file=sys.stderr)
     return models + [trained(Run(record, args.store, args.results), encoder=args.text_encoder) for record in whole]
 

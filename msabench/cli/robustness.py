@@ -20,7 +20,7 @@ from msabench.shown import short
 if TYPE_CHECKING:
     from msabench.runs.handle import Run
     from msabench.runs.robustness import Curve
-    from msabench.store.protocol import RunStore
+    from msabench.store.protocol import RunRecord, RunStore
 
 NAMES = ("tfr", "lnln", "rmm", "fixed", "imbalanced", "cider-rmfm", "cider-rmm", "cider-tmfm", "cider-stmfm")
 MOST = 1000  # masks
@@ -109,11 +109,18 @@ def _tested(store: RunStore, wanted: Any, place: str | None, results: Path) -> l
     from msabench.runs.handle import Run
 
     records = chosen(store, wanted)
-    whole = [r for r in records if r.status == "COMPLETED" and not r.validation_only] or records  # one is told why not
+    fit = [r for r in records if r.status == "COMPLETED" and not r.validation_only and not r.control]
+    whole = fit or records  # one is told why not
     if left := [record for record in records if record not in whole]:
-        told = ", ".join(f"run {r.id} ({'validation only' if r.validation_only else r.status})" for r in left)
+        told = ", ".join(f"run {r.id} ({_why_not(r)})" for r in left)
         print(f"msabench: left out: {told}", file=sys.stderr)
     return [Run(record, place, results) for record in whole]
+
+
+def _why_not(record: RunRecord) -> str:
+    if record.control:
+        return f"control {record.control}"
+    return "validation only" if record.validation_only else record.status
 
 
 # ---- what is printed

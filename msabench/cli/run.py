@@ -7,15 +7,17 @@ import logging
 import math
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from msabench.cli.options import add_data_dir, add_store, count, to_path
 from msabench.cli.study import carry_out
+from msabench.config import ControlName
 from msabench.errors import UsageError
 from msabench.ranges import parse_seeds
 
 if TYPE_CHECKING:
     from msabench.runs.execute import Outcome
+    from msabench.study.file import Study
 
 EXAMPLES = """\
 examples:
@@ -29,6 +31,9 @@ examples:
 """
 
 
+SHORT = ("max_epochs", "text_encoder", "text_mode", "precision", "modalities", "train_missing", "control")
+
+
 def register(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "run",
@@ -39,6 +44,22 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("model", metavar="MODEL[,MODEL]", help="see: msabench list models")
     command.add_argument("dataset", metavar="DATASET[,…]", help="mosi, mosei, mosi-sim, … (msabench list datasets)")
+    add_settings(command)
+    command.add_argument("--control", choices=get_args(ControlName), help="on altered data: msabench controls --help")
+    command.add_argument("--validation-only", action="store_true", help="no test prediction or metric: for a search")
+    command.add_argument("--chosen", metavar="JSON", help="how a search chose the settings, as a study says it")
+    add_store(command)
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    command.add_argument("--no-amp", action="store_true", help="no mixed precision on CUDA")
+    command.add_argument("--jobs", metavar="N", default="1", help="runs at a time, a process each (default 1: in this)")
+    command.add_argument("--resume", action="store_true", help="go on with an interrupted run; several always do")
+    command.add_argument("--overwrite", action="store_true", help="run again what is already done")
+    command.add_argument("--no-progress", action="store_true", help="no bar")
+    command.set_defaults(handler=run, only=[], dry_run=False, retry_failed=True)
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """What decides a run's digits, and where its data is."""
     command.add_argument("--model-path", metavar="FILE", type=to_path, help="a file of your own that registers MODEL")
     command.add_argument("--seeds", metavar="S", default="0", help="e.g. 0-4 or 1,2,7 (default 0)")
     command.add_argument("--preset", metavar="NAME", help="published hyper-parameters (default paper, if there are)")
@@ -55,25 +76,18 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--train-missing", metavar="P:RATE", help="train with parts of the clips missing: tfr:0.3 (docs/robustness.md)"
     )
-    command.add_argument("--validation-only", action="store_true", help="no test prediction or metric: for a search")
-    command.add_argument("--chosen", metavar="JSON", help="how a search chose the settings, as a study says it")
     add_data_dir(command)
     command.add_argument("--no-sim", action="store_true", help="never fall back to the simulated twin")
-    add_store(command)
-    command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
-    command.add_argument("--no-amp", action="store_true", help="no mixed precision on CUDA")
-    command.add_argument("--jobs", metavar="N", default="1", help="runs at a time, a process each (default 1: in this)")
-    command.add_argument("--resume", action="store_true", help="go on with an interrupted run; several always do")
-    command.add_argument("--overwrite", action="store_true", help="run again what is already done")
-    command.add_argument("--no-progress", action="store_true", help="no bar")
-    command.set_defaults(handler=run, only=[], dry_run=False, retry_failed=True)
+
+
+def settings(args: argparse.Namespace) -> list[str]:
+    """As `--set` takes them, the short ones too."""
+    short = {name: getattr(args, name, None) for name in SHORT}
+    return args.overrides + [f"{name}={value}" for name, value in short.items() if value is not None]
 
 
 def run(args: argparse.Namespace) -> int:
-    seeds = parse_seeds(args.seeds)
-    short = ("max_epochs", "text_encoder", "text_mode", "precision", "modalities", "train_missing")
-    given = {name: value for name in short if (value := getattr(args, name)) is not None}
-    overrides = args.overrides + [f"{name}={value}" for name, value in given.items()]
+    seeds, overrides = parse_seeds(args.seeds), settings(args)
 
     if "," in args.model + args.dataset or count("--jobs", args.jobs) > 1:
         return run_several(args, seeds, overrides)
@@ -123,6 +137,11 @@ def run_several(args: argparse.Namespace, seeds: list[int], overrides: list[str]
         if getattr(args, option):
             name = f"--{option.replace('_', '-')}"
             raise UsageError(f"{name} takes one MODEL, one DATASET and no --jobs: give them one after the other.")
+    return carry_out(asked(args, seeds, overrides), args)
+
+
+def asked(args: argparse.Namespace, seeds: list[int], overrides: list[str]) -> Study:
+    """The study of these models, datasets and seeds. Raises UsageError for names and settings that mean nothing."""
     from msabench.contract import configure
     from msabench.study import file
 
@@ -138,7 +157,7 @@ def run_several(args: argparse.Namespace, seeds: list[int], overrides: list[str]
     }
     study = file.Study.model_validate(said)
     file.check(study)
-    return carry_out(study, args)
+    return study
 
 
 def summary(outcomes: Mapping[int, Outcome]) -> str:

@@ -126,6 +126,7 @@ def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
     shares = {name for name in curves if name.startswith("grad.")}
     yield from _section("curves", {name: _curve(points) for name, points in curves.items() if name not in shares})
     yield from _terms(terms([curves]))
+    yield from _controls(store, run)
     files = dict.fromkeys(store.artifacts(run_id), "")
     ours = document["info"]["msabench"]
     if "checkpoint" in ours:
@@ -179,6 +180,20 @@ def _terms(found: Terms | None) -> Iterator[str]:
     yield from _indent(found.findings)
 
 
+def _controls(store: RunStore, run: RunRecord) -> Iterator[str]:
+    """What the controls of its model in its setting tell, of all their seeds."""
+    from msabench.report import make
+
+    if not any(other.control for other in store.find(model=run.model, dataset=run.dataset)):
+        return
+    view = make.View(datasets=[run.dataset], models=[run.model])
+    for _, found in make.controls(store, view):
+        for family in found:
+            if any(run.id in row.runs.values() for row in family.rows.values() if row.model == run.model):
+                told = {verdict.control: verdict.text for verdict in family.verdicts}
+                yield from _section(f"does {short(family.name)} use what it is given?", told)
+
+
 def _plain(value: Any) -> str:
     """
     >>> _plain([0.5, 1.25, 2.0] + [0.1] * 70)
@@ -196,7 +211,8 @@ def _indent(lines: Iterable[str]) -> list[str]:
 
 
 def title(run: RunRecord) -> str:
-    return f"run {run.id}: {short(run.model)} on {short(run.dataset)}, seed {run.seed}, {run.status}"
+    control = f", control {short(run.control)}" if run.control else ""
+    return f"run {run.id}: {short(run.model)} on {short(run.dataset)}{control}, seed {run.seed}, {run.status}"
 
 
 def when(time: datetime | None) -> str:

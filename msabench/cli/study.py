@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,14 @@ from msabench.errors import UsageError
 from msabench.shown import short
 
 if TYPE_CHECKING:
+    from msabench.report.table import Report
     from msabench.store.embedded.sqlite import SqliteRunStore
     from msabench.study.drive import Tally
     from msabench.study.file import Study
-    from msabench.study.plan import Cell
+    from msabench.study.plan import Cell, Planner
+
+    Make = Callable[[Study, Sequence[str]], Planner]
+    Show = Callable[[SqliteRunStore, list[str], list[str]], Report]
 
 EXAMPLES = """\
 examples:
@@ -78,8 +82,12 @@ def run(args: argparse.Namespace) -> int:
     return VERBS[verbs[0] if verbs else "run"](study, args)
 
 
-def carry_out(study: Study, args: argparse.Namespace) -> int:
-    """Runs the study: also what `run` does with lists of models or datasets."""
+def carry_out(study: Study, args: argparse.Namespace, planner: Make | None = None, table: Show | None = None) -> int:
+    """Runs the study: also what `run` does with lists of models or datasets.
+
+    planner: what makes its cells, as msabench.study.search.planner does. table: what is shown when all is done, of the
+    store, the datasets and the models; both have the study's own.
+    """
     from msabench.runs.run import resolve_device
     from msabench.store import open_local
     from msabench.study import drive, view
@@ -96,7 +104,7 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
     place = _place(args)
     cluster.gather(args, place)
     with closing(_reading(args) if args.dry_run else open_local(place)) as store:
-        laid = lay_out(study, args, store)
+        laid = lay_out(study, args, store, planner)
         if study.title:
             print(study.title)
         about = view.summary(laid.cells, laid.states, laid.took, jobs, retry_failed=args.retry_failed)
@@ -129,11 +137,11 @@ def carry_out(study: Study, args: argparse.Namespace) -> int:
                 retry_failed=args.retry_failed,
                 then=partial(follow, laid, store, args.only),
             )
-        return _conclude(tally, laid, store)
+        return _conclude(tally, laid, store, table or _comparison)
 
 
-def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore) -> int:
-    from msabench.report import make, text
+def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore, table: Show) -> int:
+    from msabench.report import text
     from msabench.study.drive import ENDS
 
     print(", ".join(f"{tally.ended[what]} {what}" for what in ENDS if tally.ended[what]))
@@ -143,9 +151,15 @@ def _conclude(tally: Tally, laid: Laid, store: SqliteRunStore) -> int:
         print("The same command goes on with what was lost; --retry-failed runs again what failed.")
     elif runnable := [cell for cell in laid.cells if not cell.fault]:
         of = {name: sorted({getattr(cell, name) for cell in runnable}) for name in ("dataset", "model")}
-        report = make.make(store, make.View(datasets=of["dataset"], models=of["model"], curves=False))
+        report = table(store, of["dataset"], of["model"])
         print("\n" + text.render(report, width=None, colour=sys.stdout.isatty()))
     return tally.exit_code
+
+
+def _comparison(store: SqliteRunStore, datasets: list[str], models: list[str]) -> Report:
+    from msabench.report import make
+
+    return make.make(store, make.View(datasets=datasets, models=models, curves=False))
 
 
 def status(study: Study, args: argparse.Namespace) -> int:

@@ -229,6 +229,8 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
         raise UsageError(
             f"unknown modality {unknown[0]!r}.{closest(unknown[0], MODALITIES)}  Known: {', '.join(MODALITIES)}."
         )
+    if dataset.control != options.control:
+        raise ValueError(f"control {options.control} is wanted, the data has {dataset.control}: see controls.applied")
     if not options.modalities:
         raise UsageError(f"no modality is left. Known: {', '.join(MODALITIES)}.")
     for name in SPLITS:
@@ -281,6 +283,7 @@ def prepare(dataset: Dataset, options: DataConfig, *, standardise: bool, progres
             "modalities": [m for m in MODALITIES if m in options.modalities],
             **({"labels": scored} if (scored := scoring(dataset)) else {}),
             **({"train_missing": options.train_missing} if options.train_missing else {}),
+            **({"control": dataset.control} if dataset.control else {}),
         },
         spec=DataSpec(
             widths=widths,

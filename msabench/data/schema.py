@@ -53,6 +53,7 @@ class Dataset:
     truth: dict[str, float] = field(default_factory=dict)  # simulated twins: the planted best MAE, Corr, ...
     protocol: str = "mosi"  # of msabench.metrics; `load` has it from the dataset's card
     language: str = "en"  # of the sentences, ISO 639-1; from the card too
+    control: str | None = None  # how msabench.data.controls altered it; None: it is as it was read
 
     def __repr__(self) -> str:
         return f"<{self.name}, {', '.join(f'{name}: {split!r}' for name, split in self.splits.items())}>"

@@ -30,6 +30,7 @@ class Column:
     digits: int = 3  # decimals that are shown
     unit: str = ""  # on a plot's axis
     shown: bool = True  # in every table; else in the CSV only
+    sentences: bool = False  # it holds such, which stand on several lines
 
     @property
     def arrow(self) -> str:

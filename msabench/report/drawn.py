@@ -15,12 +15,13 @@ from msabench.shown import short
 
 SQUARE = 260.0  # the side of a scatter plot
 WIDE, HIGH = 640.0, 240.0  # of the plot of costs
+EACH_ITS_OWN = ("Controls",)  # names of tables whose rows are held against different ones, and not against the best
 Ticks = tuple[tuple[float, str], ...]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One row against the best: x in percent of the width."""
+    """One row against the best, or against another: x in percent of the width."""
 
     label: str
     x: float
@@ -33,20 +34,21 @@ class Difference:
 @dataclass(frozen=True)
 class Forest:
     column: Column
-    best: str
+    best: str  # "" where rows are held against different ones
     zero: float
     rows: tuple[Difference, ...]
     ticks: Ticks
 
 
 def forests(table: Table) -> list[Forest]:
-    """A plot per column in which rows were compared with the best."""
+    """A plot per column in which rows were compared with the best, or each with one of its own."""
     found = [(column, [pair for pair in table.pairs if pair.key == column.key]) for column in table.columns]
     return [_forest(table, column, pairs) for column, pairs in found if pairs]
 
 
 def _forest(table: Table, column: Column, pairs: Sequence[Pair]) -> Forest:
     names = {row.label: row.shown for row in table.section("measured")}
+    one = table.name not in EACH_ITS_OWN
     ends = [column.scale * value for pair in pairs for value in (pair.difference, *pair.interval)]
     scale = Scale([*(value for value in ends if math.isfinite(value)), 0.0])
     rows = []
@@ -54,8 +56,9 @@ def _forest(table: Table, column: Column, pairs: Sequence[Pair]) -> Forest:
         low, high = pair.interval
         text = f"{signed(column, pair.difference)} [{signed(column, low)}, {signed(column, high)}]"
         x, a, b = (scale.percent(column.scale * value) for value in (pair.difference, low, high))
-        rows.append(Difference(names.get(pair.a, pair.a), x, a, b, text, chance(pair.p)))
-    best = names.get(pairs[0].b, pairs[0].b)
+        label = names.get(pair.a, pair.a) if one else f"{pair.a} against {pair.b.rpartition(': ')[2]}"
+        rows.append(Difference(label, x, a, b, text, chance(pair.p)))
+    best = names.get(pairs[0].b, pairs[0].b) if one else ""
     return Forest(
         column, best, scale.percent(0.0), tuple(rows), tuple((scale.percent(t), scale.text(t)) for t in scale.ticks)
     )

@@ -33,6 +33,7 @@ SYMBOLS = {
     "→": r"$\rightarrow$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
+    "Δ": r"$\Delta$",
     "└": r"\quad{}",
     "≈": r"$\approx$",
     "†": r"\dag{}",
@@ -76,7 +77,7 @@ def _table(table: Table, siunitx: bool) -> str:
             if siunitx
             else []
         ),  # bold stays bold
-        rf"\begin{{tabular}}{{l{''.join(_aligned(table, c) if siunitx else 'r' for c in table.columns)}"
+        rf"\begin{{tabular}}{{l{''.join(_aligned(table, c, siunitx) for c in table.columns)}"
         + ("r}" if table.counted else "}"),
         r"\toprule",
         *_header(table, siunitx),
@@ -100,8 +101,10 @@ def _caption(table: Table) -> str:
     return f"{of} ({_escape(table.conditions)})" if table.conditions else of
 
 
-def _aligned(table: Table, column: Column) -> str:
-    """A column whose numbers stand under their decimal points, with room for the longest and for its spread."""
+def _aligned(table: Table, column: Column, siunitx: bool) -> str:
+    """With siunitx, numbers stand under their decimal points, with room for the longest and for its spread."""
+    if column.sentences or not siunitx:
+        return r"p{20em}" if column.sentences else "r"
     sign, whole, part = _format(table, column)
     spread = max((_spread(row.cell(column), column) for row in table.rows), key=len, default="")
     room = f",table-space-text-post={{{spread}}}" if spread else ""

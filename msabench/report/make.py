@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from msabench import metrics
+from msabench.data.controls import INTACT
 from msabench.errors import StoreError, UsageError, closest
 from msabench.literature import published as published_results
 from msabench.metrics.conventions import score
 from msabench.report import compare, markdown, text
 from msabench.report.build import Plan, build
 from msabench.report.columns import metric_protocol
+from msabench.report.controls import Family, Readers, families
 from msabench.report.gradients import Curves
 from msabench.report.rows import Asked
 from msabench.report.stored import details
-from msabench.report.table import Report, Row, Table
+from msabench.report.table import Report, Row, Table, Verdict
 from msabench.shown import short
 from msabench.store import documents, predictions, query
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
 
 
+APART = "In a table of their own are {} runs on data that was altered on purpose:  report --table controls"
 MANY = 500  # runs: their predictions take some 2 s to read and to draw from
 
 
@@ -76,20 +79,45 @@ def make(store: RunStore, view: View | None = None, beside: tuple[str, ...] = ()
     dataset.
     """
     view = view or View()
-    records = chosen(store, view)
+    every = with_controls(store, view)
+    records = [record for record in every if not record.control]
+    apart = (APART.format(len(every) - len(records)),) if len(every) > len(records) else ()
     if not records:
-        return Shown(())
+        return Shown((), apart)
     if beside:
         shared = [{name: value for name, value in r.setting.items() if name not in beside} for r in records]
         records = [replace(record, setting=setting) for record, setting in zip(records, shared, strict=True)]
     made = build(records, plan(store, view, records))
-    return Shown(_kept(made.tables, view.rows), made.notes)
+    tables = made.tables
+    if apart and view.curves:
+        tables = tuple(_with_verdicts(tables, controls(store, view)))
+    return Shown(_kept(tables, view.rows), (*made.notes, *apart))
+
+
+def _with_verdicts(tables: Iterable[Table], found: Iterable[tuple[Table, list[Family]]]) -> Iterator[Table]:
+    """Each row with what the controls of its own runs tell."""
+    told: dict[tuple[int, ...], tuple[Verdict, ...]] = {
+        tuple(family.rows[INTACT].runs.values()): family.verdicts
+        for _, families in found
+        for family in families
+        if INTACT in family.rows
+    }
+    for table in tables:
+        yield replace(
+            table, rows=tuple(replace(row, controls=told.get(tuple(row.runs.values()), ())) for row in table.rows)
+        )
 
 
 def compared(store: RunStore, a: str, b: str, view: View | None = None) -> Shown:
     """Two runs by their numbers, or two rows by their names. Raises UsageError."""
     view = replace(view or View(), curves=False)
-    records = chosen(store, view)
+    every = with_controls(store, view)
+    if altered := [record for record in every if record.control and str(record.id) in (a, b)]:
+        raise UsageError(
+            f"--compare: run {altered[0].id} is a control ({altered[0].control}), no result. What controls tell:  "
+            "report --table controls"
+        )
+    records = [record for record in every if not record.control]
     made = build(records, plan(store, view, records))
     rows = [row for table in made.tables for row in table.section("measured")]
     first, second = (compare.side(word, records, rows) for word in (a, b))
@@ -99,7 +127,12 @@ def compared(store: RunStore, a: str, b: str, view: View | None = None) -> Shown
 
 
 def chosen(store: RunStore, view: View) -> list[RunRecord]:
-    """The runs that are meant, scored by today's metrics or by the convention that was asked for."""
+    """The runs that are meant, scored by today's metrics or by the convention that was asked for. No controls."""
+    return [record for record in with_controls(store, view) if not record.control]
+
+
+def with_controls(store: RunStore, view: View) -> list[RunRecord]:
+    """As `chosen`, and the runs on data that was altered on purpose."""
     records = query.find(store, query.parse(view.conditions)) if view.conditions else store.find()
     if not records:
         return []
@@ -107,6 +140,18 @@ def chosen(store: RunStore, view: View) -> list[RunRecord]:
     if view.convention != "mmsa":
         return _rescored(records, store, view.convention)
     return [_current(record, store) for record in records]
+
+
+def controls(store: RunStore, view: View) -> list[tuple[Table, list[Family]]]:
+    """By table, what the controls of the models in view tell; [] where nobody has run one."""
+    if not any(record.control for record in with_controls(store, view)):
+        return []
+    records = with_controls(store, replace(view, models=None))  # the floor too, whatever models are asked for
+    made = plan(store, replace(view, statistics=True, published=False, curves=False), records, apart=("control",))
+    valid = cache(lambda run: predictions.read(store, run, "valid"))
+    found = families(records, made, Readers(made.predictions, valid, cache(store.metrics)))
+    told = [(table, [of for of in some if not view.models or of.model in view.models]) for table, some in found]
+    return [(table, some) for table, some in told if some]
 
 
 def plan(store: RunStore, view: View, records: Sequence[RunRecord], apart: tuple[str, ...] = ()) -> Plan:

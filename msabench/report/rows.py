@@ -171,7 +171,7 @@ def _row(
     stated = flat(asked.preset(model, preset, first.dataset))
     latest = {run.seed: run for run in sorted(runs, key=lambda run: run.id)}
     trained = not all(map(_closed, latest.values()))
-    if not trained:
+    if not trained and not first.control:
         latest = dict(sorted(latest.items())[:1])  # every seed gives the same: n is 1
     seeds = tuple(sorted(latest))
     kept = [latest[seed] for seed in seeds]

@@ -64,6 +64,7 @@ class Row:
     terms: Terms | None = None  # what its loss terms do, where it has several
     seeds: tuple[int, ...] = ()
     detail: Detail | None = None  # for the page that opens a row
+    controls: tuple[Verdict, ...] = ()  # likewise: whether it uses what it is given
 
     @property
     def shown(self) -> str:
@@ -91,6 +92,17 @@ class Pair:
     improvement: float  # share of the pairs of runs in which a is the better one; NaN of one seed
     seeds: int
     smallest: float  # the difference that such a comparison finds four times in five
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run on altered data tells of its model: msabench.report.controls."""
+
+    control: str
+    text: str
+    alarm: bool = False  # it should not be so, whatever the model
+    uses: bool | None = None  # what the control alters; None: it does not ask that
+    pairs: tuple[Pair, ...] = ()
 
 
 @dataclass(frozen=True)

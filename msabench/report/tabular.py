@@ -13,7 +13,8 @@ FORMULA = tuple("=+-@＝＋－＠")  # in full width, too
 
 
 def render(report: Report) -> str:
-    """The report as CSV. Accuracies and F1 are fractions; an empty field is a value that is not there.
+    """The report as CSV. Accuracies and F1 are fractions; an empty field is a value that is not there, and where words
+    stand in the place of a value, so here.
 
     Per metric: its mean over seeds ("mae"), the standard deviation ("mae_std"), the seeds behind it ("mae_n"), its 95 %
     interval over samples and seeds ("mae_low", "mae_high"), and whether it is one of several rows that cannot be told
@@ -45,7 +46,7 @@ def render(report: Report) -> str:
             ]
             for column in columns.values():
                 cell = row.cell(column)
-                line += [_number(cell.value), _number(cell.spread), str(cell.n or "")]
+                line += [_number(cell.value) or plain(cell.text), _number(cell.spread), str(cell.n or "")]
                 if column.better:
                     line += [*map(_number, cell.interval or (None, None)), _word(cell.tied) if cell.interval else ""]
             line += [plain(" / ".join(table.footnotes[mark - 1] for mark in table.marks(row)))]

@@ -12,6 +12,7 @@ from msabench.shown import printable, sentence, short
 
 TIED = "≈"
 BOLD, UNDERLINE, RESET = "\033[1m", "\033[4m", "\033[0m"
+TEXT_WIDTH = 64  # of sentences in a cell
 PROSE_WIDTH = 110  # of the lines around a table where the output has no width of its own
 
 
@@ -77,7 +78,8 @@ def _folded(text: str, width: int) -> str:
 
 def _cell(row: Row, column: Column, gap: str, mark: Callable[[str, int], str]) -> str:
     cell = row.cell(column)
-    value = mark(cell.show(column), cell.place)
+    shown = _folded(cell.show(column), TEXT_WIDTH).replace("\n", "\n ") if column.sentences else cell.show(column)
+    value = mark(shown, cell.place)
     value = f"{TIED}{value[1:]}" if cell.tied else value
     return value if cell.spread is None else f"{value}{gap}±{column.show(cell.spread)}"
 

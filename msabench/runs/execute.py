@@ -24,7 +24,7 @@ from msabench.runs import provenance
 from msabench.runs.lease import UNFINISHED, busy, completed, only_here, take_over
 from msabench.store import checkpoints
 from msabench.store.checkpoints import BEST, KEPT, LAST, LOCK, OWNER
-from msabench.store.protocol import RunRecord, RunStore
+from msabench.store.protocol import RunRecord, RunStore, differing
 from msabench.store.recorder import RunRecorder
 from msabench.train import signals
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from msabench.train.loop import Result
 
 log = logging.getLogger("msabench")
-DECIDES_DIGITS = ("host", "device", "device_name", "threads", "kernels")  # of an environment, beside its packages
 
 
 @dataclass(frozen=True)
@@ -230,15 +229,6 @@ def _resumed(store: RunStore, earlier: RunRecord, environment: Mapping[str, Any]
         notes.append(f"resumed after epoch {epoch} on another setup ({', '.join(differences)}): digits may differ")
         log.warning("run %d: %s", earlier.id, notes[-1])
     return notes
-
-
-def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """
-    >>> differing({"threads": 2, "packages": {"torch": "2.12"}}, {"threads": 4, "packages": {"torch": "2.13"}})
-    ['threads 2 → 4', 'torch 2.12 → 2.13']
-    """
-    old, new = ({name: e.get(name) for name in DECIDES_DIGITS} | dict(e.get("packages", {})) for e in (before, after))
-    return [f"{name} {old.get(name)} → {new.get(name)}" for name in old | new if old.get(name) != new.get(name)]
 
 
 # ---- Sacred

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIRST = ("id", "status", "model", "dataset", "seed", "started", "epochs", "seconds")
-SETTING = ("preset", "text_encoder", "text_mode")
+SETTING = ("preset", "text_encoder", "text_mode", "control")  # a control's scores are no result
 
 
 def overview(store: RunStore, conditions: Iterable[str], limit: int | None = None) -> pd.DataFrame:

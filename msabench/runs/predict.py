@@ -307,7 +307,13 @@ def reads(config: RunConfig, fitted: Fitted) -> set[str]:
 
 
 def trained(run: Run, *, encoder: str = "") -> Trained:
-    """A stored run's model. Raises UsageError for a run whose weights are not there or no longer fit its code."""
+    """A stored run's model. Raises UsageError for a control, and for a run whose weights are not there or no longer fit
+    its code."""
+    if run.record.control:
+        raise UsageError(
+            f"run {run.id} is a control ({run.record.control}): it was trained on data that was altered on purpose; "
+            "its weights are no model. What it tells:  report --table controls"
+        )
     weights = run.weights()
     if weights is None:
         raise UsageError(

@@ -14,16 +14,16 @@ import torch
 
 from msabench.config import RunConfig
 from msabench.contract import configure
-from msabench.data import cards, find, load, loading
+from msabench.data import cards, controls, find, load, loading
 from msabench.data.batching import Prepared, prepare
 from msabench.data.schema import Dataset
 from msabench.errors import DataError, UsageError
 from msabench.runs import provenance
-from msabench.runs.execute import differing, execute
+from msabench.runs.execute import execute
 from msabench.runs.run import resolve_device
 from msabench.shown import printable
 from msabench.store import documents, predictions
-from msabench.store.protocol import RunRecord, RunStore, flat
+from msabench.store.protocol import RunRecord, RunStore, differing, flat
 from msabench.train.loop import train
 
 log = logging.getLogger("msabench")
@@ -148,7 +148,7 @@ def _prepared(
 
     What was loaded, where the test split's labels lie open, does not outlive this call.
     """
-    dataset = dataset_of(original, config.data.alignment, data_dir)
+    dataset = controls.applied(dataset_of(original, config.data.alignment, data_dir), config.data, config.seed)
     other = []
     if original.data.get("fingerprint") != dataset.fingerprint:
         other = [f"data fingerprint {str(original.data.get('fingerprint'))[:12]} → {dataset.fingerprint[:12]}"]

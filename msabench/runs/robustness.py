@@ -144,6 +144,10 @@ class _Tested:
 
     def __post_init__(self) -> None:
         record = self.run.record
+        if record.control:
+            raise UsageError(
+                f"run {record.id} is a control ({record.control}): what is given to it was altered already."
+            )
         if record.validation_only:
             raise UsageError(f"run {record.id} is for validation only: its test split is not looked at.")
         stored = robustness.read(self.store, record.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from msabench.config import Chosen, RunConfig
 from msabench.contract import registry
-from msabench.data import load
+from msabench.data import controls, load
 from msabench.data.batching import Prepared, alignment, prepare
 from msabench.data.find import card
 from msabench.data.fingerprint import fingerprint
@@ -65,10 +66,10 @@ def run(
     RunConfig.
     """
     target = resolve_device(device)
-    config, data = ready(
+    made = partial(
+        ready,
         model,
         dataset,
-        seed=seeds[0],
         model_path=model_path,
         preset=preset,
         overrides=overrides,
@@ -76,6 +77,7 @@ def run(
         allow_sim=allow_sim,
         progress=progress,
     )
+    config, data = made(seed=seeds[0])
     if data.encoder_source:
         log.info("%s", data.encoder_source)
     store = open_store(store_url, results_dir)
@@ -84,6 +86,8 @@ def run(
     try:
         for seed in seeds:
             log.info("%s on %s, seed %d, %s", model, data.name, seed, target)
+            if config.data.control and seed != config.seed:  # its draws are the seed's
+                config, data = made(seed=seed)
             try:
                 outcomes[seed] = outcome = execute(
                     replace(config, seed=seed, validation_only=validation_only, chosen=chosen),
@@ -145,6 +149,7 @@ def ready(
         content = load(dataset, data_dir, alignment=config.data.alignment, allow_sim=allow_sim, say=log.warning)
     else:
         content = as_it_is(dataset)
+    content = controls.applied(content, config.data, seed)
     for note in content.notes:
         log.info("data: %s", note)
     data = prepare(content, config.data, standardise=config.hparams.standardise, progress=progress)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 # that is not what a run's is, as it reads (no run is stored with that status).
 STATUSES = ("RUNNING", "COMPLETED", "FAILED", "INTERRUPTED", "OVERWRITTEN", "DAMAGED")
 KEY = r"[0-9a-f]{16}"  # RunConfig.key, from which a folder's name is made
+DECIDES_DIGITS = ("host", "device", "device_name", "threads", "kernels")  # of an environment, beside its packages
 SILENT_AFTER = 60.0  # seconds without a heartbeat (one is due every 10) after which a RUNNING run counts as dead
 
 
@@ -46,6 +47,11 @@ class RunRecord:
     def validation_only(self) -> bool:
         """Whether it was never to be tested: it counts in no table."""
         return bool(self.config.get("validation_only"))
+
+    @property
+    def control(self) -> str | None:
+        """How its data was altered on purpose: it counts in no table but that of controls."""
+        return self.setting.get("control")
 
     @property
     def valid_mae(self) -> float:
@@ -101,6 +107,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """
+    >>> differing({"threads": 2, "packages": {"torch": "2.12"}}, {"threads": 4, "packages": {"torch": "2.13"}})
+    ['threads 2 → 4', 'torch 2.12 → 2.13']
+    """
+    old, new = ({name: e.get(name) for name in DECIDES_DIGITS} | dict(e.get("packages", {})) for e in (before, after))
+    return [f"{name} {old.get(name)} → {new.get(name)}" for name in old | new if old.get(name) != new.get(name)]
 
 
 class RunStore(Protocol):

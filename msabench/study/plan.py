@@ -20,7 +20,7 @@ from torch import nn
 
 from msabench.config import Chosen, DataConfig, RunConfig
 from msabench.contract import MODALITIES, DataSpec, registry
-from msabench.data import load
+from msabench.data import controls, load
 from msabench.data.batching import encoder_of, identity, scoring
 from msabench.data.protocols import in_training
 from msabench.data.schema import Dataset
@@ -130,10 +130,12 @@ class Planner:
             in_training(config.data.train_missing)
             config = replace(config, seed=seed, validation_only=draw, chosen=chosen)
             content, encoder = self.content(dataset, config.data.alignment), self._encoder(config.data)
+            controls.check(content, config.data, registry.get(model).model.modalities)
         except (UsageError, DataError) as error:
             return replace(cell, fault=str(error))
         config = replace(config, dataset=content.name)
-        key = config.key(identity(content.fingerprint, encoder, scoring(content)), self._code(model))
+        fingerprint = controls.fingerprint(content.fingerprint, config.data.control)
+        key = config.key(identity(fingerprint, encoder, scoring(content)), self._code(model))
         text = f"{encoder.name if encoder else 'none'} {config.data.text_mode}"
         fault = self._fault(model, dataset, config.data)
         return replace(cell, key=key, dataset=content.name, config=config, text=text, fault=fault)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from msabench.config import RunConfig
-from msabench.data import partial
+from msabench.data import controls, partial
 from msabench.data.batching import Prepared, prepare
 from msabench.data.schema import Dataset, Split
 from msabench.errors import MsabenchError
@@ -55,7 +55,8 @@ def run_time(config: RunConfig, content: Dataset, device: torch.device, *, amp: 
     Raises what the model's code raises.
     """
     size = config.hparams.batch_size
-    data = prepare(first(content, (BATCHES + 1) * size), config.data, standardise=config.hparams.standardise)
+    some = controls.applied(first(content, (BATCHES + 1) * size), config.data, config.seed)
+    data = prepare(some, config.data, standardise=config.hparams.standardise)
     with kernels.fastest(device):
         model = build_model(config, data).to(device)
         begun = time.perf_counter()

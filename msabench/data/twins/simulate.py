@@ -54,8 +54,8 @@ _LOUD = {"audio": {"gain": 3.0, "drawl": 4, "end": 1.0}, "visual": {"gain": 2.0,
 LEVELS = {
     "": Level(  # docs/twins.md has what was measured on it
         2,
-        plain(24, 8, 8, 8, near=2, another=0.9, reach=2.6, apart=0.2, arrives=0.896),
-        {twin: {key: replace(of, **_LOUD[key]) for key, of in channels.items()} for twin, channels in _HARD.items()},
+        plain(12, 5, 5, 5, near=2, another=0.9, reach=4.0, apart=0.2, arrives=0.813),
+        {twin: {key: replace(of, **_LOUD[key]) for key, of in both.items()} for twin, both in _HARD.items()},  # type: ignore[arg-type]
     ),
     "hard": Level(1, Style(), _HARD),  # all that there was before there were levels
 }

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from msabench.report.figures.samples import Samples
     from msabench.store.protocol import RunStore
 
-ROBUSTNESS = "robustness"  # the one picture of the table of that name, too
-OF = ("", "Robustness")  # the names of the tables of which there are pictures
+    Kind = Callable[[Table, Samples], tuple[Figure | None, list[str]]]
+
+ROBUSTNESS, CONTROLS = "robustness", "controls"  # the one picture of the table of that name; the first is usual too
+OF = ("", "Robustness", "Controls")  # the names of the tables of which there are pictures
 NO_DATE = {"svg": {"Date": None, "Creator": "msabench"}, "pdf": {"CreationDate": None, "Creator": "msabench"}}
 
 
@@ -40,7 +42,7 @@ def draw(report: Report, store: RunStore, folder: Path) -> tuple[list[Path], lis
     Raises UsageError where matplotlib is not installed, MsabenchError where the folder cannot be written.
     """
     need()
-    from msabench.report.figures import rates, rows, samples
+    from msabench.report.figures import controls, rates, rows, samples
     from msabench.report.figures.style import styled
     from msabench.store import labels, predictions, robustness
 
@@ -49,7 +51,7 @@ def draw(report: Report, store: RunStore, folder: Path) -> tuple[list[Path], lis
         lambda run: labels.read(store, run),
         lambda run: robustness.read(store, run),
     )
-    kinds: dict[str, Callable[[Table, Samples], tuple[Figure | None, list[str]]]] = {
+    kinds: dict[str, Kind] = {
         "learning-curves": _of_rows(rows.learning_curves),
         "differences": _of_rows(rows.differences),
         "seeds": _of_rows(rows.seeds),
@@ -58,12 +60,16 @@ def draw(report: Report, store: RunStore, folder: Path) -> tuple[list[Path], lis
         "labels": samples.labels,
         ROBUSTNESS: rates.curves,
     }
+    alone: dict[str, dict[str, Kind]] = {
+        "Robustness": {ROBUSTNESS: rates.curves},
+        "Controls": {CONTROLS: _of_rows(controls.differences)},
+    }
     written: list[Path] = []
     told: list[str] = []
     compared = [table for table in report.tables if table.name in OF]  # another table's rows may be no models
     told += [f"{table.name}: pictures are of comparisons" for table in report.tables if table.name not in OF]
     for table, name in zip(compared, names(compared), strict=True):
-        for kind, of in kinds.items() if not table.name else [(ROBUSTNESS, kinds[ROBUSTNESS])]:
+        for kind, of in alone.get(table.name, kinds).items():
             with styled():
                 figure, without = of(table, stored)
                 told += [f"{name}.{kind}: {sentence}" for sentence in without]

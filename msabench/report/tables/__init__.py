@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msabench.report.tables import (
     ablations,
     cases,
+    controls,
     loaded,
     modalities,
     planted,
@@ -33,6 +34,7 @@ TABLES: dict[str, tuple[str, Callable[[RunStore, View], Report]]] = {
     "modalities": ("text, audio, visual, their pairs, all", modalities.make),
     "conventions": ("the same predictions as other repositories score them", scored.make),
     "robustness": ("with parts of the clips missing, a section per protocol", robustness.make),
+    "controls": ("does each model use what it is given? permuted labels, swapped or noisy modalities", controls.make),
     "planted": ("what each model reads of what is planted in a simulated twin", planted.make),
     "reproduction": ("which published figures are reached, and with which settings", reproduction.make),
 }
