@@ -10,35 +10,40 @@ import pytest
 from msabench.data.schema import SPLITS, Dataset
 from msabench.data.twins.draws import Draws
 from msabench.data.twins.grammar import FRAMES, MODIFIERS, OBJECTS, REMARKS, SUBJECTS, sentence
-from msabench.data.twins.lexicon import ADJECTIVES, FEELINGS, NOUNS, VERBS, valences
-from msabench.data.twins.planted import SHARES, best_scores, plant, standardised
+from msabench.data.twins.lexicon import ADJECTIVES, FEELINGS, NOUNS, VERBS, spread_over, valences
+from msabench.data.twins.planted import SHARES, best_scores, plant, read_of, standardised
 from msabench.data.twins.signals import layout, signals
-from msabench.data.twins.simulate import CHANNELS, NAMES, VERSION, simulate, statistics
+from msabench.data.twins.simulate import LEVELS, NAMES, causes, simulate, statistics, version
 from msabench.errors import DataError
 
-# Made on x86-64 (AVX2), numpy 2.4; numpy 1.26 gives the same. A change needs a new VERSION.
+# Made on x86-64 (AVX2), numpy 2.4; generator 1's were the same with numpy 1.26. A change needs another generator.
 FINGERPRINTS = {
-    "mosi-sim": "39158e9b84e26d707a0754827f5767193ba7bbcd187deaeda4083cab54b4e380",
-    "mosei-sim": "f86fcaa614b6f7a615ec9a2a396ff02aa0f098b12a0d406151fc902ce8d8b5f0",
+    "mosi-sim": "MOSI",
+    "mosei-sim": "MOSEI",
+    "mosi-sim:hard": "39158e9b84e26d707a0754827f5767193ba7bbcd187deaeda4083cab54b4e380",
+    "mosei-sim:hard": "f86fcaa614b6f7a615ec9a2a396ff02aa0f098b12a0d406151fc902ce8d8b5f0",
 }
+STYLES = {level or "plain": made.style for level, made in LEVELS.items()}
 
 
-@pytest.fixture(scope="module")
-def mosi() -> Dataset:
-    return simulate("mosi-sim")
+@pytest.fixture(scope="module", params=["mosi-sim", "mosi-sim:hard"])
+def mosi(request: pytest.FixtureRequest) -> Dataset:
+    return simulate(request.param)
 
 
 def test_mosi_sim_has_the_same_bytes_everywhere(mosi: Dataset) -> None:
-    assert VERSION == 1
-    assert mosi.fingerprint == FINGERPRINTS["mosi-sim"]
+    assert version(mosi.name) == {"mosi-sim": 2, "mosi-sim:hard": 1}[mosi.name]
+    assert f"generator {version(mosi.name)}," in mosi.source
+    assert mosi.fingerprint == FINGERPRINTS[mosi.name]
 
 
 @pytest.mark.slow
-def test_mosei_sim_has_the_same_bytes_and_sizes_everywhere() -> None:
-    mosei = simulate("mosei-sim")
+@pytest.mark.parametrize("name", ["mosei-sim", "mosei-sim:hard"])
+def test_mosei_sim_has_the_same_bytes_and_sizes_everywhere(name: str) -> None:
+    mosei = simulate(name)
     assert [len(mosei.splits[split]) for split in SPLITS] == [16326, 1871, 4659]
     assert (mosei.splits["test"].audio.width, mosei.splits["test"].visual.width) == (74, 35)
-    assert mosei.fingerprint == FINGERPRINTS["mosei-sim"]
+    assert mosei.fingerprint == FINGERPRINTS[name]
 
 
 def test_splits_and_widths_are_those_of_mosi(mosi: Dataset) -> None:
@@ -128,12 +133,15 @@ def test_parts_have_nothing_to_do_with_one_another() -> None:
     assert np.abs(correlation[1:4] - np.eye(5)[1:4]).max() < 1e-9
 
 
+@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("n_words", [1, 2, 3, 4, 7, 12, 19, 40, 120])
 @pytest.mark.parametrize("wanted", [None, -2.5, 0.0, 1.5])
-def test_a_sentence_has_the_wanted_number_of_words_and_opinions_early(n_words: int, wanted: float | None) -> None:
+def test_a_sentence_has_the_wanted_number_of_words_and_opinions_early(
+    n_words: int, wanted: float | None, style: str
+) -> None:
     draws = Draws(0, "test", n_words, wanted)
     for _ in range(20):
-        made = sentence(draws, n_words, wanted)
+        made = sentence(draws, n_words, wanted, STYLES[style])
         words = made.text.split()
         assert len(words) == made.n_words == n_words
         assert max(made.spots) < 40
@@ -141,10 +149,11 @@ def test_a_sentence_has_the_wanted_number_of_words_and_opinions_early(n_words: i
         assert lexical == ([] if wanted is None else list(made.spots))
 
 
-def test_a_sentence_says_what_is_wanted() -> None:
+@pytest.mark.parametrize("style", STYLES)
+def test_a_sentence_says_what_is_wanted(style: str) -> None:
     draws = Draws(0, "test")
-    wanted = 1.6 * draws.normal(2000) / 256
-    scores = [sentence(draws, 12, value).score for value in wanted]
+    wanted = STYLES[style].reach * draws.normal(2000) / 256
+    scores = [sentence(draws, 12, value, STYLES[style]).score for value in wanted]
     assert np.corrcoef(scores, wanted)[0, 1] > 0.85
 
 
@@ -158,10 +167,18 @@ def test_only_the_chosen_words_carry_valence() -> None:
     assert {*ADJECTIVES, *NOUNS, *VERBS, *FEELINGS} <= valences().keys()
 
 
+def test_the_plain_words_are_spread_over_valence() -> None:
+    chosen = [valences()[word] for word in spread_over(ADJECTIVES, 12)]
+    assert len(set(spread_over(ADJECTIVES, 12))) == 12
+    assert chosen == sorted(chosen)
+    assert np.abs(np.array(chosen) - np.linspace(-3.2, 3.2, 12)).max() < 0.4
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("key", ["audio", "visual"])
 def test_a_reader_that_looks_at_accents_beats_one_that_averages(name: str, key: str) -> None:
-    channel, n = CHANNELS[name][key], 300
+    twin, _, level = name.partition(":")
+    channel, n = LEVELS[level].channels[twin][key], 300
     features = layout(Draws(0, "test"), channel)
     part = Draws(1, "test").normal(n) / 256
     made = signals(
@@ -173,13 +190,16 @@ def test_a_reader_that_looks_at_accents_beats_one_that_averages(name: str, key: 
     accented = z[:, features.accent].reshape(n, 60) > 2.5
     reading = (value * accented).sum(1) / accented.sum(1)
     assert np.corrcoef(reading, part)[0, 1] > 0.9
-    assert np.corrcoef(value.mean(1), part)[0, 1] < 0.8
+    assert np.corrcoef(value.mean(1), part)[0, 1] < np.corrcoef(reading, part)[0, 1] - 0.02
+    last = value[:, -10:].mean(1)
+    assert (np.corrcoef(last, part)[0, 1] > 0.9) == (level == "")  # what is said last is said clearest
 
 
-def test_irony_is_heard_and_not_seen() -> None:
+@pytest.mark.parametrize("level", LEVELS)
+def test_irony_is_heard_and_not_seen(level: str) -> None:
     irony = np.arange(40) % 2.0
     for key, heard in (("audio", True), ("visual", False)):
-        channel = CHANNELS["mosi-sim"][key]
+        channel = LEVELS[level].channels["mosi-sim"][key]
         features = layout(Draws(0, "test"), channel)
         made = signals(
             Draws(2, "test"), channel, features,
@@ -189,8 +209,31 @@ def test_irony_is_heard_and_not_seen() -> None:
         assert (z[irony > 0].min() > np.median(z[irony == 0])) == heard
 
 
+def test_what_predictions_read_of_the_parts_is_found() -> None:
+    content, ids, parts = causes("mosi-sim")
+    data = simulate("mosi-sim")
+    assert (content, list(ids)) == (data.fingerprint, data.splits["test"].ids)
+    labels = data.splits["test"].labels.astype(float)
+    assert read_of(parts, labels, labels) == pytest.approx(dict.fromkeys(("words", "voice", "face", "irony"), 1.0))
+    half = read_of(parts, 0.5 * labels + 0.2, labels)
+    assert half == pytest.approx(dict.fromkeys(half, 0.5))
+    terms = parts.terms()
+    summed = read_of(parts, terms["words"] + terms["voice"] + terms["face"], labels)
+    assert abs(summed["irony"]) < 0.02 < 0.5 < min(summed["words"], summed["voice"], summed["face"])
+
+
+def test_the_easier_twins_best_scores_know_the_labels_of_the_train_split_alone() -> None:
+    _, _, parts = causes("mosi-sim")
+    test = simulate("mosi-sim").splits["test"].labels
+    own = best_scores(parts, test, 0.0)
+    taught = best_scores(parts, test, 0.0, (parts, test))
+    assert own == taught
+    shifted = best_scores(parts, test, 0.0, (parts, np.clip(test + 1, -3, 3)))
+    assert shifted["mae_all"] > own["mae_all"] + 0.3
+
+
 def test_defects_are_there_on_demand_only(mosi: Dataset) -> None:
-    spoilt = simulate("mosi-sim", defects=True)
+    spoilt = simulate(mosi.name, defects=True)
     train = spoilt.splits["train"]
     assert np.isneginf(train.audio.values).any()
     assert np.isnan(train.audio.values).any()
@@ -206,7 +249,7 @@ def test_defects_are_there_on_demand_only(mosi: Dataset) -> None:
 
 
 def test_a_seed_gives_another_dataset_of_the_same_kind(mosi: Dataset) -> None:
-    other = simulate("mosi-sim", seed=1)
+    other = simulate(mosi.name, seed=1)
     assert other.fingerprint != mosi.fingerprint
     assert other.splits["test"].text != mosi.splits["test"].text
     assert sorted(other.splits["test"].labels) == sorted(mosi.splits["test"].labels)
@@ -216,3 +259,5 @@ def test_a_seed_gives_another_dataset_of_the_same_kind(mosi: Dataset) -> None:
 def test_an_unknown_name_is_told_the_known_ones() -> None:
     with pytest.raises(DataError, match=r"Did you mean 'mosi-sim'\?.*mosei-sim"):
         simulate("mosi-simm")
+    with pytest.raises(DataError, match=r"Did you mean 'mosi-sim:hard'\?"):
+        simulate("mosi-sim:hart")
