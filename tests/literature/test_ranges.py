@@ -19,7 +19,18 @@ def test_the_examples_in_the_module_hold() -> None:
 
 def test_every_model_takes_all_that_its_ranges_can_give_and_each_has_a_source() -> None:
     searched = {name: space for name in registry.entries() if (space := published.load(name).search)}
-    assert {"mcer", "tfn", "lmf", "mfm", "mult", "misa", "mag_bert", "self_mm", "text_only"} == searched.keys()
+    assert {
+        "mcer",
+        "tfn",
+        "lmf",
+        "mfm",
+        "mult",
+        "misa",
+        "mag_bert",
+        "self_mm",
+        "text_only",
+        "late_fusion",
+    } == searched.keys()
     for name, space in searched.items():
         assert space.source
         assert [fault for key, r in space.ranges.items() if (fault := ranges.fault(registry.get(name), key, r))] == []

@@ -50,7 +50,7 @@ _HARD = {
         "visual": Channel(width=35, rate=15.0, longest=500, value_features=8, gain=1.0),
     },
 }
-_LOUD = {"audio": {"gain": 3.0, "drawl": 4, "end": 1.0}, "visual": {"gain": 2.0, "end": 1.0}}
+_LOUD = {"audio": {"gain": 3.0, "lure": 0.7, "end": 1.5, "drawl": 5}, "visual": {"gain": 2.0, "lure": 0.7, "end": 1.5}}
 LEVELS = {
     "": Level(  # docs/twins.md has what was measured on it
         2,
