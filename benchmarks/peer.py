@@ -1,14 +1,19 @@
 """Seconds per epoch and peak memory beside MMSA's for every model that both have, and the least this machine needs.
 
     python benchmarks/peer.py --runner ../shared/peer/run_mmsa.py --python PEERS_VENV/bin/python
+    python benchmarks/peer.py --runner … --python … --models misa self_mm --epochs 2
     python benchmarks/peer.py --runner … --python … --models self_mm --encoder random:bert-base --batches 4
 
 Both train on one file, a simulated twin in MMSA's layout with real lengths, with MMSA's settings for MOSI (here the
 preset `mmsa`), the same text encoder, trained or frozen as MMSA has it, and equally many threads. They take turns, each
 in a process of its own; an epoch is its number of batches times the mean of --batches of them, after one that warms up;
 shown is the fastest of --rounds turns, with one thread in seconds of the processor, which others on the machine disturb
-less, with more in seconds of the clock. Memory is a process's peak resident set while it trains; MMSA pads every sample
-to the longest of all, so that a few batches show its peak; ours are drawn, and the longest may not be among them.
+less, with more in seconds of the clock. Memory is a process's peak resident set.
+
+With --epochs both train so many epochs whole, their first batches too, each followed by validation and the last by a
+test: seconds are the training's, memory that of all. A few batches show MMSA's peak, which pads every sample to the
+longest of all, but not ours: the longest sentences may not be among them, and oneDNN keeps what it has set up. Ours are
+epochs in which no gradient shares are taken (train/gradients.py), which MMSA does not have.
 
 "at least": operations of our training step on batches without padding, one by one: each takes the time of its products
 at this machine's peak, or of its bytes at the bandwidth of a cache or of memory, or of the emptiest operation, the
@@ -43,7 +48,8 @@ from msabench.data.export import with_token_ids, write_mmsa
 from msabench.literature import presets
 from msabench.text.sources import resolve
 from msabench.train import kernels
-from msabench.train.loop import Trainer, build_model
+from msabench.train.gradients import due
+from msabench.train.loop import Trainer, build_model, predict
 from msabench.train.memory import peak_memory_mib
 
 SAME = ("tfn", "lmf", "mfm", "mult", "misa", "self_mm")
@@ -60,9 +66,9 @@ class Silent:
 
 
 class Limited:
-    """The data, whose training batches end after `limit` and are timed."""
+    """The data, whose training batches are timed, and end after `limit` where there is one."""
 
-    def __init__(self, data: Prepared, limit: int) -> None:
+    def __init__(self, data: Prepared, limit: int | None) -> None:
         self._data, self._limit = data, limit
         self.seconds: list[float] = []
 
@@ -137,7 +143,7 @@ def _fastest(call: Callable[[], Any], times: int) -> float:
     return best
 
 
-def ours(name: str, folder: Path, encoder: str, batches: int, bound: bool) -> dict[str, float]:
+def ours(name: str, folder: Path, encoder: str, batches: int, epochs: int, bound: bool) -> dict[str, float]:
     """This process's training of one model: seconds per epoch and MiB, or with `bound` FLOPs and the least seconds."""
     mode = "frozen" if name in FROZEN else "finetune"
     overrides = [f"text_encoder={encoder}", f"text_mode={mode}"]
@@ -147,9 +153,15 @@ def ours(name: str, folder: Path, encoder: str, batches: int, bound: bool) -> di
     with kernels.fastest(CPU):
         model = build_model(config, data)
         if not bound:
-            timed = Limited(data, batches + 1)  # the first warms up
-            Trainer(config, timed, model, CPU, amp=False).epoch(3, Silent(), [])  # type: ignore[arg-type]
-            spent = timed.seconds[1:]
+            timed = Limited(data, None if epochs else batches + 1)
+            trainer = Trainer(config, timed, model, CPU, amp=False)  # type: ignore[arg-type]
+            for epoch in whole(epochs) if epochs else [3]:
+                trainer.epoch(epoch, Silent(), [])  # type: ignore[arg-type]
+                if epochs:
+                    predict(model, data, "valid", CPU)
+            if epochs:
+                predict(model, data, "test", CPU)
+            spent = timed.seconds if epochs else timed.seconds[1:]  # the first of a few warms up
             return {"s": n * sum(spent) / len(spent), "mib": peak_memory_mib(CPU)}
         few, least = Unpadded(data, n), Least()
         trainer = Trainer(config, few, model, CPU, amp=False)  # type: ignore[arg-type]
@@ -160,6 +172,12 @@ def ours(name: str, folder: Path, encoder: str, batches: int, bound: bool) -> di
         return {"tflop": scale * least.flops / 1e12, "products": scale * least.flops / least.peak} | {
             "least": scale * least.seconds,
         }
+
+
+def whole(epochs: int) -> list[int]:
+    """The first epochs, from the third on, when all tasks of SELF-MM are at work, in which no gradient shares are
+    taken."""
+    return [epoch for epoch in range(3, 2 * epochs + 4) if not due(epoch)][:epochs]
 
 
 def child(command: list[str], out: Path) -> dict[str, Any]:
@@ -197,6 +215,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=0, help="whole ones in place of --batches")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--ours", nargs=3, metavar=("MODEL", "FOLDER", "OUT"), help=argparse.SUPPRESS)
@@ -205,7 +224,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     if args.ours:
         name, folder, out = args.ours
-        Path(out).write_text(json.dumps(ours(name, Path(folder), args.encoder, args.batches, args.bound)))
+        measured = ours(name, Path(folder), args.encoder, args.batches, args.epochs, args.bound)
+        Path(out).write_text(json.dumps(measured))
         return
     if reason := absent(args.runner, args.python):
         raise SystemExit(f"skipped: {reason}")
@@ -220,7 +240,8 @@ def main() -> None:
         for name in args.models:
             mine = [*me, "--ours", name, str(root), str(out)]
             theirs = [args.python, str(args.runner), "--model", name, "--data", str(pickle), "--dataset", "mosi"]
-            theirs += ["--encoder", str(encoder), "--seeds", "1111", "--time-only-batches", str(args.batches)]
+            theirs += ["--encoder", str(encoder), "--seeds", "1111"]
+            theirs += ["--max-epochs", str(args.epochs)] if args.epochs else ["--time-only-batches", str(args.batches)]
             theirs += ["--threads", str(args.threads), "--out", str(out)]
             least = child([*mine, "--bound"], out)  # also encodes frozen text
             turns = [(child(mine, out), child(theirs, out)["mean"]) for _ in range(args.rounds)]
@@ -231,7 +252,9 @@ def main() -> None:
             rows.append((*row, peer_mib / mib, *shares))
             print(*rows[-1], file=sys.stderr)
     titles = ("model", "text", "ours s/epoch", "MMSA's", "ratio", "ours MiB", "MMSA's", "ratio", "TFLOP", "products %")
-    print(f"\n{args.encoder}, torch {torch.__version__}, {args.threads} threads; {Least()}")
+    with kernels.fastest(CPU):
+        load_now = f"load {os.getloadavg()[1]:.1f}"
+        print(f"\n{args.encoder}, torch {torch.__version__}, {args.threads} threads, {load_now}; {Least()}")
     print(tabulate(rows, (*titles, "at least s", "share %"), floatfmt=".2f", tablefmt="github"))
 
 

@@ -45,13 +45,16 @@ def by_length(run: Callable[[Tensor], Any], x: Sequence) -> Tensor:
     """run(values)[0] for a layer that works on each row alone, from its first step on: (B, T, d) -> (B, T, h).
 
     On a CPU rows of like length go together, so that little padding is computed; what stands at padded steps means
-    nothing. For a text LSTM over uniformly drawn sentences half the time, for narrow ones over long sequences no more.
+    nothing. At least 16 rows a part, for a step of fewer takes as long (MISA's four BiLSTMs over batches of 16 of
+    mosi-sim: 13 ms in one part, 21 in four; of 64: 70 and 52), and a multiple of 16 steps, for oneDNN sets up a layer
+    for each number of steps and keeps that (3.4 MiB for these four).
     """
     if x.values.device.type != "cpu":
         return run(x.values)[0]
     steps, order, outputs = x.mask.shape[1], x.lengths.argsort(), []
-    for rows in order.chunk(PARTS):
-        part = run(crop(x, rows).values)[0]
+    for rows in order.chunk(max(1, min(PARTS, len(order) // 16))):
+        values = crop(x, rows).values
+        part = run(F.pad(values, (0, 0, 0, -values.shape[1] % 16)))[0]
         outputs.append(F.pad(part, (0, 0, 0, steps - part.shape[1])))
     return torch.cat(outputs)[order.argsort()]
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from msabench.contract import Sequence
 from msabench.models.layers import reverse
-from msabench.models.recurrent import LSTM, BiGRUs, BiLSTM, GRUScan, LSTMEncoder, one_gru
+from msabench.models.recurrent import LSTM, BiGRUs, BiLSTM, GRUScan, LSTMEncoder, by_length, one_gru
 from msabench.models.scan import LSTMScan, Steps, lstm
 
 
@@ -20,6 +20,21 @@ def test_the_lstm_vector_is_that_of_the_row_alone() -> None:
         alone, alone_vector = encoder(Sequence(row[None, :n], torch.ones(1, n, dtype=torch.bool)))
         assert_close(got[:n], alone[0])
         assert_close(out, alone_vector[0])
+
+
+def test_rows_of_a_large_batch_go_in_parts_and_come_back_in_their_order() -> None:
+    lstm, draw = nn.LSTM(4, 6, batch_first=True).double(), torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 20, (70,), generator=draw)
+    x = Sequence(torch.randn(70, 20, 4, generator=draw, dtype=torch.float64), torch.arange(20) < lengths[:, None])
+    shapes = []
+
+    def run(values: torch.Tensor) -> tuple[torch.Tensor, object]:
+        shapes.append(values.shape[:2])
+        return lstm(values)
+
+    steps = by_length(run, x)
+    assert shapes == [(18, 16), (18, 16), (18, 16), (16, 32)]
+    assert_close(steps.where(x.mask[..., None], 0), lstm(x.values)[0].where(x.mask[..., None], 0))
 
 
 def test_the_lstm_vector_of_words_is_the_same() -> None:
