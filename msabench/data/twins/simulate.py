@@ -50,7 +50,7 @@ _HARD = {
         "visual": Channel(width=35, rate=15.0, longest=500, value_features=8, gain=1.0),
     },
 }
-_LOUD = {"audio": {"gain": 3.0, "lure": 0.7, "end": 1.5, "drawl": 5}, "visual": {"gain": 2.0, "lure": 0.7, "end": 1.5}}
+_LOUD = {"audio": {"gain": 4.0, "lure": 0.7, "end": 1.5, "drawl": 5}, "visual": {"gain": 3.0, "lure": 0.7, "end": 1.5}}
 LEVELS = {
     "": Level(  # docs/twins.md has what was measured on it
         2,
@@ -103,13 +103,13 @@ def simulate(name: str, *, defects: bool = False, seed: int = 0) -> Dataset:
 
 
 @cache
-def causes(name: str) -> tuple[str, tuple[str, ...], Parts]:
-    """What is planted in the test split of the twin `name`: the twin's fingerprint, and of each clip its id and parts.
+def causes(name: str, split: str = "test") -> tuple[str, tuple[str, ...], Parts]:
+    """What is planted in a split of the twin `name`: the twin's fingerprint, and of each clip its id and parts.
 
     Raises DataError for a name that is not in NAMES.
     """
     _, splits, parts = _planted(name, 0)
-    return fingerprint(splits), tuple(splits["test"].ids), parts["test"]
+    return fingerprint(splits), tuple(splits[split].ids), parts[split]
 
 
 def _planted(name: str, seed: int) -> tuple[Level, dict[str, Split], dict[str, Parts]]:
