@@ -17,6 +17,7 @@ from msabench.data import load
 from msabench.data.controls import CONTROLS
 from msabench.data.protocols import PROTOCOLS
 from msabench.data.readers import readers
+from msabench.data.twins.simulate import NAMES
 
 
 def blocks(page: Path) -> list[str]:
@@ -125,6 +126,16 @@ def test_the_page_on_controls_runs_command_by_command_and_names_every_control(ru
     assert Path("figures/mosi.controls.pdf").is_file()
     page = (checkout / "docs" / "controls.md").read_text("utf-8")
     assert re.findall(r"^\| `(\w[\w-]+)` \|", page, re.MULTILINE) == [*CONTROLS]
+
+
+@pytest.mark.slow
+def test_the_page_on_twins_runs_command_by_command_and_names_every_level(run_page: Page, checkout: Path) -> None:
+    told, _, table = run_page("twins").values()
+    page = (checkout / "docs" / "twins.md").read_text("utf-8")
+    for part, share in re.findall(r"^\| (\w+) \| (\.\d+) \|", page, re.MULTILINE):
+        assert float(re.search(rf"share_{part}\D+([\d.]+)", told)[1]) == pytest.approx(float(share), abs=0.02)
+    assert all(f"`{name}`" in page for name in NAMES)
+    assert "gap closed" in table
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILES = {"md": "report.md", "csv": "report.csv", "json": "report.json", "latex": "report.tex", "html": "report.html"}
 FORMATS = ("text", *FILES, "all")
 
-TABLE_NAMES = ("1", "2", "3", "4", "5", "6", "modalities", "conventions", "robustness", "controls", "reproduction")
+TABLE_NAMES = (*"123456", "modalities", "conventions", "robustness", "controls", "planted", "reproduction")
 CLEAR = "\033[2J\033[H"
 EXAMPLES = """\
 examples:
@@ -47,6 +47,7 @@ tables:
   conventions   the same predictions as other repositories score them
   robustness    with parts of the clips missing, as  msabench robustness  has tested
   controls      does each model use what it is given? as  msabench controls  has trained
+  planted       what each model reads of what is planted in a simulated twin (docs/twins.md)
   reproduction  which published figures are reached, and with which settings
 """
 
