@@ -93,6 +93,17 @@ def test_a_model_s_step_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> Non
         assert len(seen) == 1
 
 
+@pytest.mark.parametrize(("rows", "met"), [(641, 704), (700, 704), (704, 704), (100, 100)])
+def test_many_rows_are_filled_up_to_few_numbers_of_them(rows: int, met: int) -> None:
+    """Forwards and in both gradients, of which the weight's sums over rows."""
+    layer, x = torch.nn.Linear(64, 128), torch.randn(rows, 64)
+    expected = gradients(layer, x)
+    with kernels.fastest(CPU), torch.profiler.profile(record_shapes=True) as profiled:
+        assert_close(gradients(layer, x), expected, rtol=1e-4, atol=1e-4 * rows)
+    products = [event.input_shapes[0] for event in profiled.events() if "_linear_pointwise" in event.name]
+    assert sorted(products) == sorted([[met, 64], [met, 128], [128, met]])
+
+
 def test_torch_s_own_errors_stay() -> None:
     with kernels.fastest(CPU), pytest.raises(RuntimeError, match="cannot be multiplied"):
         torch.randn(200, 300) @ torch.randn(301, 200)
