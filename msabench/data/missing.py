@@ -138,14 +138,12 @@ class OwnFrames:
     high: float
     whole: float = 0.0
 
+    random = True  # no field: it draws, whatever the rate
+
     @property
     def key(self) -> str:
         """As that of Frames."""
         return f"own frames 1: {self.low:g} to {self.high:g}, whole {self.whole:g}"
-
-    @property
-    def random(self) -> bool:
-        return True
 
     def kept(self, draws: Draws) -> dict[str, np.ndarray]:
         """By modality (sum of T,) bool."""
@@ -167,14 +165,12 @@ class Moments:
 
     rate: float
 
+    random = True  # no field: it draws, whatever the rate
+
     @property
     def key(self) -> str:
         """As that of Frames."""
         return f"moments 1: {self.rate:g}"
-
-    @property
-    def random(self) -> bool:
-        return True
 
     def kept(self, draws: Draws) -> dict[str, np.ndarray]:
         """By modality (sum of T,) bool."""
@@ -194,14 +190,12 @@ class Spans:
 
     rate: float
 
+    random = True  # no field: it draws, whatever the rate
+
     @property
     def key(self) -> str:
         """As that of Frames."""
         return f"spans 1: {self.rate:g}"
-
-    @property
-    def random(self) -> bool:
-        return True
 
     def kept(self, draws: Draws) -> dict[str, np.ndarray]:
         """By modality (sum of T,) bool."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msabench.data.cards import simulated
+from msabench.data.cards import original, simulated
 from msabench.data.twins.planted import read_of
 from msabench.data.twins.simulate import NAMES, causes
 from msabench.report import make as making
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
 
 NONE = "No run is of a simulated twin, in which the answer is planted:  python -m msabench run MODEL mosi-sim"
+OTHER = "{}: made from another seed, or spoilt: what is planted there is not known here."
 CLOSED = Column("closed", lambda run: None, "gap closed", digits=2)
 PARTS = tuple(
     Column(f"read_{part}", lambda run: None, "read of", part, digits=2) for part in ("words", "voice", "face", "irony")
@@ -34,19 +35,23 @@ def make(store: RunStore, view: View) -> Report:
     view = replace(view, published=False, curves=False)
     records = {record.id: record for record in making.chosen(store, view)}
     every = making.make(store, view)
-    made = [_read(table, store, records) for table in every.tables if simulated(table.dataset)]
+    tables = [table for table in every.tables if simulated(table.dataset)]
+    made = [_read(table, store, records) for table in tables]
     found = tuple(table for table in made if table is not None)
-    return Report(found, (*every.notes, *(() if found else (NONE,))))
+    unknown = [OTHER.format(table.title) for table, read in zip(tables, made, strict=True) if read is None]
+    return Report(found, (*every.notes, *unknown, *(() if tables else (NONE,))))
 
 
 def _read(table: Table, store: RunStore, records: Mapping[int, RunRecord]) -> Table | None:
     rows = [row for row in table.section("measured") if not row.folded and row.runs]
-    if not rows or table.dataset not in NAMES:
+    if not rows:
         return None
     data = records[next(iter(rows[0].runs.values()))].data
-    content, ids, parts = causes(table.dataset)
-    if data.get("fingerprint") != content:  # of another seed, generator or with defects
+    levels = [name for name in NAMES if original(name) == original(table.dataset)]  # generator 1 had the plain name
+    level = next((name for name in levels if causes(name)[0] == data.get("fingerprint")), None)
+    if level is None:
         return None
+    _, ids, parts = causes(level)
     tested = gather(rows, lambda run: predictions.read(store, run, "test"))
     order = [tested.ids.index(id) for id in ids] if set(tested.ids) == set(ids) else []
     read = {

@@ -59,10 +59,6 @@ def _beside(tables: Sequence[Table]) -> Table:
     )
 
 
-def _claim(claim: str, table: Table, tables: Sequence[Table]) -> str:
-    return f"{table.title}: {claim}" if len(tables) > 1 else claim
-
-
 KEPT = ("Data", "Notes", "Published")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import msabench as mb
 from msabench.data.cards import original, simulated
+from msabench.data.twins.simulate import simulate
 from msabench.report import html, latex, markdown, tabular, text
 from msabench.report.make import View
 from msabench.report.table import Report, Table
@@ -49,6 +51,18 @@ def test_the_gap_is_from_the_best_of_text_alone_to_the_best_of_all(table: Table)
     for row in table.section("measured"):
         assert row.cells["closed"].value == pytest.approx((alone - row.cells["mae"].value) / (alone - best))
         assert row.cells["closed"].value < 0
+
+
+def test_a_run_of_generator_1_under_its_old_name_is_known_and_one_of_another_seed_is_said_not_to_be(
+    tmp_path: Path,
+) -> None:
+    old, other = simulate("mosi-sim:hard"), simulate("mosi-sim", seed=1)
+    for data in (replace(old, name="mosi-sim"), other):
+        mb.run("mean", data, results=tmp_path, progress=False)
+    report = planted.make(open_store(None, tmp_path), View(curves=False))
+    [table] = report.tables
+    assert table.section("reference")[0].cells["mae"].value == old.truth["mae_all"]
+    assert [note for note in report.notes if "another seed" in note]
 
 
 @pytest.mark.parametrize("render", [text.render, markdown.render, latex.render, tabular.render, html.render])
