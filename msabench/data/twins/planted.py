@@ -27,10 +27,26 @@ import numpy as np
 
 from msabench.data.twins.draws import Draws
 
-SHARES = {"words": 0.50, "voice": 0.14, "face": 0.10, "chance": 0.14}
 IRONIC, IRONIC_TONE = 1 / 8, -0.25  # how often, and what the words then count
 MEAN_TONE = 1 - IRONIC * (1 - IRONIC_TONE)
-SHARES["irony"] = SHARES["words"] * ((1 - IRONIC * (1 - IRONIC_TONE**2)) / MEAN_TONE**2 - 1)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a latent is made of: each part's share of its variance."""
+
+    words: float
+    voice: float
+    face: float
+    chance: float
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """With what follows for irony; they add up to about 1."""
+        irony = self.words * ((1 - IRONIC * (1 - IRONIC_TONE**2)) / MEAN_TONE**2 - 1)
+        return {"words": self.words, "voice": self.voice, "face": self.face, "chance": self.chance, "irony": irony}
+
+
 
 # Which parts an observer sees. Irony is heard in audio; "no_irony" misses just that.
 OBSERVERS: dict[str, frozenset[str]] = {
@@ -54,12 +70,13 @@ class Parts:
     face: np.ndarray
     chance: np.ndarray
     irony: np.ndarray
+    mixture: Mixture
 
     def terms(self) -> dict[str, np.ndarray]:
         """The latent's summands by the name of their share, (N,) each."""
-        words = math.sqrt(SHARES["words"]) * self.words
+        words = math.sqrt(self.mixture.words) * self.words
         tone = np.where(self.irony > 0, IRONIC_TONE, 1.0) / MEAN_TONE
-        plain = {key: math.sqrt(SHARES[key]) * getattr(self, key) for key in ("voice", "face", "chance")}
+        plain = {key: math.sqrt(getattr(self.mixture, key)) * getattr(self, key) for key in ("voice", "face", "chance")}
         return {"words": words, "irony": words * (tone - 1), **plain}
 
     def latent(self) -> np.ndarray:
@@ -82,7 +99,7 @@ def uncorrelated(values: np.ndarray, basis: list[np.ndarray]) -> np.ndarray:
     return rest
 
 
-def plant(draws: Draws, words: np.ndarray) -> Parts:
+def plant(draws: Draws, words: np.ndarray, mixture: Mixture) -> Parts:
     """The hidden causes of a split whose sentences are written.
 
     Voice, face and chance have mean 0, variance 1 and no correlation with one another or with words in these very
@@ -97,13 +114,13 @@ def plant(draws: Draws, words: np.ndarray) -> Parts:
     basis: list[np.ndarray] = []
     for values in (words, words * irony, *(draws.normal(n).astype(np.float64) for _ in range(3))):
         basis.append(uncorrelated(values, basis))
-    return Parts(words, basis[2], basis[3], basis[4], irony)
+    return Parts(words, basis[2], basis[3], basis[4], irony, mixture)
 
 
 def realised_shares(parts: Sequence[Parts]) -> dict[str, float]:
     """Each term's part of the sum of the terms' variances over all splits, as it came out."""
     terms = [each.terms() for each in parts]
-    variances = {key: float(np.concatenate([each[key] for each in terms]).var()) for key in SHARES}
+    variances = {key: float(np.concatenate([each[key] for each in terms]).var()) for key in terms[0]}
     return {f"share_{key}": value / sum(variances.values()) for key, value in variances.items()}
 
 
@@ -150,16 +167,16 @@ def best_scores(
 
 def _futures(parts: Parts, seen: frozenset[str], points: int = 41) -> np.ndarray:
     """(N, K) equally likely latents of each sample, given the parts that are seen."""
-    n = len(parts.words)
+    n, shares = len(parts.words), parts.mixture.shares
     word = parts.words[:, None] if "words" in seen else _quantiles(parts.words, points)[None]  # (N or 1, 1 or P)
     tone = np.array([IRONIC_TONE] + [1.0] * 7)[None] / MEAN_TONE  # one utterance in eight
     if "irony" in seen:
         tone = np.where(parts.irony > 0, IRONIC_TONE, 1.0)[:, None] / MEAN_TONE
-    spoken = (word[:, :, None] * tone[:, None, :]).reshape(max(len(word), len(tone)), -1) * math.sqrt(SHARES["words"])
+    spoken = (word[:, :, None] * tone[:, None, :]).reshape(max(len(word), len(tone)), -1) * math.sqrt(shares["words"])
     if spoken.shape[1] > points:
         spoken = np.stack([_quantiles(row, points) for row in spoken])
-    known = sum(math.sqrt(SHARES[key]) * getattr(parts, key) for key in ("voice", "face") if key in seen)
-    hidden = SHARES["chance"] + sum(SHARES[key] for key in ("voice", "face") if key not in seen)
+    known = sum(math.sqrt(shares[key]) * getattr(parts, key) for key in ("voice", "face") if key in seen)
+    hidden = shares["chance"] + sum(shares[key] for key in ("voice", "face") if key not in seen)
     normal = np.array([NormalDist(0, math.sqrt(hidden)).inv_cdf((i + 0.5) / points) for i in range(points)])
     grid = np.broadcast_to(np.zeros(n) + known, (n,))[:, None, None] + spoken[:, :, None] + normal
     return grid.reshape(n, -1)

@@ -38,6 +38,7 @@ class Channel:
     drawl: int = 0  # height of what tells irony, in standard deviations of the noise; 0 where it is not heard
     lure: float = 1.0  # standard deviation of a decoy's height, as a part of the gain
     end: float = 0.0  # seconds of the burst at the end
+    sway: float = 0.0  # of an utterance's own level on the value features, in standard deviations of the noise
 
     @property
     def snr(self) -> float:
@@ -135,6 +136,8 @@ def _tracks(
     add("value", who, at, height[who], shape, 2)
     add("accent", who, at, np.full(len(who), float(ACCENT)), shape, 2)
     add("value", who, decoys, lure, shape, 2)
+    if channel.sway:
+        tracks["value"] += np.repeat(np.rint(draws.normal(len(lengths)) * (channel.sway * NOISE / UNIT)), lengths)
     if channel.end:
         held = np.ones(round(channel.rate * channel.end))
         everyone, start = np.arange(len(lengths)), lengths - len(held)

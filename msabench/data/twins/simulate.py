@@ -24,7 +24,7 @@ from msabench.data.fingerprint import fingerprint
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.data.twins.draws import UNIT, Draws
 from msabench.data.twins.grammar import Sentence, Style, plain, sentence
-from msabench.data.twins.planted import SHARES, Parts, best_scores, plant, realised_shares, standardised
+from msabench.data.twins.planted import Mixture, Parts, best_scores, plant, realised_shares, standardised
 from msabench.data.twins.signals import Channel, layout, signals, steps
 from msabench.errors import DataError, closest
 from msabench.ragged import Ragged
@@ -35,6 +35,7 @@ class Level:
     """How hard a twin is."""
 
     generator: int  # of the content: a change of any byte of a twin needs another number
+    mixture: Mixture
     style: Style
     channels: dict[str, dict[str, Channel]]  # by twin and modality
 
@@ -50,14 +51,18 @@ _HARD = {
         "visual": Channel(width=35, rate=15.0, longest=500, value_features=8, gain=1.0),
     },
 }
-_LOUD = {"audio": {"gain": 4.0, "lure": 0.7, "end": 1.5, "drawl": 5}, "visual": {"gain": 3.0, "lure": 0.7, "end": 1.5}}
+_LOUD = {
+    "audio": {"gain": 5.0, "lure": 0.7, "end": 1.5, "sway": 1.25, "drawl": 6},
+    "visual": {"gain": 4.0, "lure": 0.7, "end": 1.5, "sway": 1.0},
+}
 LEVELS = {
     "": Level(  # docs/twins.md has what was measured on it
-        2,
+        3,
+        Mixture(words=0.38, voice=0.23, face=0.17, chance=0.13),
         plain(12, 5, 5, 5, near=2, another=0.9, reach=4.0, apart=0.2, arrives=0.813),
         {twin: {key: replace(of, **_LOUD[key]) for key, of in both.items()} for twin, both in _HARD.items()},  # type: ignore[arg-type]
     ),
-    "hard": Level(1, Style(), _HARD),  # all that there was before there were levels
+    "hard": Level(1, Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14), Style(), _HARD),  # all that there was before there were levels
 }
 NAMES = tuple(f"{twin}{level and ':'}{level}" for level in LEVELS for twin in ("mosi-sim", "mosei-sim"))
 VIDEO_SHARE = {"mosi-sim": 0.5, "mosei-sim": 0.75}  # of the words' variance: a reviewer has one opinion of a film
@@ -122,7 +127,7 @@ def _planted(name: str, seed: int) -> tuple[Level, dict[str, Split], dict[str, P
         return Draws(seed, "simulate", level.generator, twin, *purpose)
 
     real = statistics()[original(name)]
-    tilts = _tilts(real, level.style)
+    tilts = _tilts(real, level)
     utterances = {s: _utterances(stream("utterances", s), twin, level.style, s, real[s], tilts[s]) for s in SPLITS}
     words = standardised(np.array([s.score for split in SPLITS for s in utterances[split].sentences]))
     parts: dict[str, Parts] = {}
@@ -131,7 +136,7 @@ def _planted(name: str, seed: int) -> tuple[Level, dict[str, Split], dict[str, P
     splits: dict[str, Split] = {}
     for split, clips in utterances.items():
         own, words = words[: len(clips.ids)], words[len(clips.ids) :]
-        planted = parts[split] = plant(stream("parts", split), own)
+        planted = parts[split] = plant(stream("parts", split), own, level.mixture)
         spots = [[(spot + 0.5) / s.n_words for spot in s.spots] for s in clips.sentences]
         carried = {"audio": planted.voice, "visual": planted.face}
         sequences = {
@@ -189,7 +194,7 @@ def _values(counts: dict[str, int]) -> np.ndarray:
     return np.sort(np.repeat(values, list(counts.values())))
 
 
-def _tilts(real: dict[str, Any], style: Style) -> dict[str, float]:
+def _tilts(real: dict[str, Any], level: Level) -> dict[str, float]:
     """How far each split's sentences lean, in standard deviations of the wanted score.
 
     MOSI's test labels are lower than its train labels by a third of a deviation. What is said has to be so, too, or
@@ -199,7 +204,8 @@ def _tilts(real: dict[str, Any], style: Style) -> dict[str, float]:
     joint = standardised(np.concatenate(list(labels.values())))
     sizes = np.cumsum([len(labels[split]) for split in SPLITS])[:-1]
     leans = [math.fsum(part) / len(part) for part in np.split(joint, sizes)]
-    return {split: lean / math.sqrt(SHARES["words"]) / style.arrives for split, lean in zip(SPLITS, leans, strict=True)}
+    words = math.sqrt(level.mixture.words) * level.style.arrives
+    return {split: lean / words for split, lean in zip(SPLITS, leans, strict=True)}
 
 
 def _sentences(
