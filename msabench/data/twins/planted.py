@@ -1,19 +1,19 @@
 """The planted truth of the simulated twins: what makes a label, and how well it can be predicted.
 
-    latent = sqrt(.50) words * tone + sqrt(.14) voice + sqrt(.10) face + sqrt(.14) chance
+    latent = sqrt(words) words * tone + sqrt(voice) voice + sqrt(face) face + sqrt(chance) chance
 
-`words`, `voice`, `face` and `chance` are independent with variance 1. `tone` is 1, or -0.25 in the one utterance of
-eight whose voice is ironic, divided by its mean (0.84375): on average words count .50 of the variance, and the irony
-adds an interaction of .50 * (E[tone^2] / E[tone]^2 - 1) = .12. The label is the latent's rank in its split, put on the
-real split's label counts.
+`words`, `voice`, `face` and `chance` are independent with variance 1, and weighed by a `Mixture`, of each level its own.
+`tone` is 1, or -0.25 in the one utterance of eight whose voice is ironic, divided by its mean (0.84375): on average
+words count with their share of the variance, and the irony adds an interaction of that share times
+E[tone^2] / E[tone]^2 - 1 = .24. The label is the latent's rank in its split, put on the real split's label counts.
 
-| share of the latent's variance | expressed in |
+| part | expressed in |
 |---|---|
-| words .50 | the sentence's score (grammar.py) |
-| voice .14 | bursts in audio |
-| face .10 | bursts in visual |
-| irony .12 | words times a drawl in audio: invisible without both |
-| chance .14 | nothing |
+| words | the sentence's score (grammar.py) |
+| voice | bursts in audio |
+| face | bursts in visual |
+| irony | words times a drawl in audio: invisible without both |
+| chance | nothing |
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ A sequence is standardised noise, smooth over four steps, with a slight offset f
   height on the `accent` feature, which says where to read;
 - elsewhere as many decoys: a random value on the `value` features without an accent, so that averages over time are
   poor readers;
-- in generator 2 one more burst, of a second or more, at the utterance's end: what is said last is said clearest;
-- in audio, if the utterance is ironic, a drawl: a second of a raised `drawl` feature from its last opinion on, in
-  generator 2 at the utterance's end.
+- where a channel has an `end`, one more burst of so many seconds there: what is said last is said clearest;
+- where it has a `sway`, the utterance's own level on the `value` features: averages say less, what stands out as much;
+- in audio, if the utterance is ironic, a drawl: a second of a raised `drawl` feature from its last opinion on, or at
+  the end where there is an `end`.
 
 At last each feature gets an own scale and level, over three orders of magnitude, as raw COVAREP and Facet have.
 Everything is whole numbers up to that point and powers of two after it: exact in float32, the same everywhere.
