@@ -113,7 +113,8 @@ def describe(store: RunStore, run_id: int, results: Path) -> Iterator[str]:
         can = checkpoints.is_key(run.key) and checkpoints.resumable(checkpoints.folder(results, run.key)) == run.uuid
         how = "the same command with --resume goes on" if can else f"{results} has no checkpoint to go on from"
         yield f"  stopped after epoch {max(steps, default=0)}; {how}"
-    yield f"  model code {run.code[:12] or 'of before protocol 1'}, protocol {run.protocol or 'older'}"
+    code = run.code[:12] or "not recorded: the run is older than protocol 1"
+    yield f"  model code {code}, protocol {run.protocol or 'older'}"
     yield from _section("result", flat(run.result or {}))
     yield from _section("config", flat(run.config))
     yield from _section("setting", flat(run.setting))

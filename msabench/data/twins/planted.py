@@ -2,7 +2,7 @@
 
     latent = sqrt(words) words * tone + sqrt(voice) voice + sqrt(face) face + sqrt(chance) chance
 
-`words`, `voice`, `face` and `chance` are independent with variance 1, and weighed by a `Mixture`, of each level its own.
+`words`, `voice`, `face` and `chance` are independent with variance 1, each weighed as a `Mixture` says.
 `tone` is 1, or -0.25 in the one utterance of eight whose voice is ironic, divided by its mean (0.84375): on average
 words count with their share of the variance, and the irony adds an interaction of that share times
 E[tone^2] / E[tone]^2 - 1 = .24. The label is the latent's rank in its split, put on the real split's label counts.
@@ -45,7 +45,6 @@ class Mixture:
         """With what follows for irony; they add up to about 1."""
         irony = self.words * ((1 - IRONIC * (1 - IRONIC_TONE**2)) / MEAN_TONE**2 - 1)
         return {"words": self.words, "voice": self.voice, "face": self.face, "chance": self.chance, "irony": irony}
-
 
 
 # Which parts an observer sees. Irony is heard in audio; "no_irony" misses just that.

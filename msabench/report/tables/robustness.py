@@ -90,7 +90,8 @@ def _under_all(table: Table, store: RunStore, records: dict[int, RunRecord]) -> 
 
 def _section(one: Under, heads: list[Row], columns: tuple[Column, ...]) -> list[Row]:
     protocol = one.protocol
-    over = f", {one.masks} masks" if any(masking.random for masking in protocol.maskings) else ""
+    many = "one mask" if one.masks == 1 else f"{one.masks} masks"
+    over = f", {many}" if any(masking.random for masking in protocol.maskings) else ""
     heading = f"{protocol.title} ({protocol.id}): {protocol.summary}{over}"
     cells: dict[str, dict[str, Cell]] = {label: {} for label in one.rows()}
     compete = [row.label for row in heads if row.label in cells and row.competes]

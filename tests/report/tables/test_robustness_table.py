@@ -79,6 +79,12 @@ def test_a_row_is_averaged_over_as_many_masks_as_all_have(store) -> None:
     assert "2 masks" in next(row.heading for row in made.rows if "rmm" in row.heading)
 
 
+def test_a_single_mask_is_one_mask(store) -> None:
+    store.files[1, NAME] = file_of(predictions.read(store, 1, "test"), PROTOCOLS["rmm"], masks=1)
+    [made] = robustness.make(store, View(curves=False)).tables
+    assert next(row.heading for row in made.rows if "rmm" in row.heading).endswith(", one mask")
+
+
 def test_a_row_whose_run_was_not_tested_is_not_in_the_section(store) -> None:
     del store.files[4, NAME]
     [made] = robustness.make(store, View(curves=False)).tables
