@@ -52,13 +52,13 @@ _HARD = {
     },
 }
 _LOUD = {
-    "audio": {"gain": 8.0, "lure": 0.7, "end": 1.0, "sway": 1.6, "drawl": 8},
-    "visual": {"gain": 6.0, "lure": 0.7, "end": 1.0, "sway": 1.3},
+    "audio": {"gain": 8.0, "lure": 0.7, "end": 1.0, "sway": 1.5, "drawl": 8},
+    "visual": {"gain": 6.0, "lure": 0.7, "end": 1.0, "sway": 1.2},
 }
 LEVELS = {
     "": Level(  # docs/twins.md has what was measured on it
         3,
-        Mixture(words=0.36, voice=0.25, face=0.18, chance=0.12),
+        Mixture(words=0.38, voice=0.23, face=0.17, chance=0.13),
         plain(12, 5, 5, 5, near=2, another=0.9, reach=4.0, apart=0.2, arrives=0.813),
         {twin: {key: replace(of, **_LOUD[key]) for key, of in both.items()} for twin, both in _HARD.items()},  # type: ignore[arg-type]
     ),
