@@ -3,9 +3,9 @@
     latent = sqrt(words) words * tone + sqrt(voice) voice + sqrt(face) face + sqrt(chance) chance
 
 `words`, `voice`, `face` and `chance` are independent with variance 1, each weighed as a `Mixture` says.
-`tone` is 1, or -0.25 in the one utterance of eight whose voice is ironic, divided by its mean (0.84375): on average
-words count with their share of the variance, and the irony adds an interaction of that share times
-E[tone^2] / E[tone]^2 - 1 = .24. The label is the latent's rank in its split, put on the real split's label counts.
+`tone` is 1, or the mixture's in the one utterance of eight whose voice is ironic, divided by its mean: on average words
+count with their share of the variance, and the irony adds an interaction of that share times E[tone^2] / E[tone]^2 - 1.
+The label is the latent's rank in its split, put on the real split's label counts.
 
 | part | expressed in |
 |---|---|
@@ -27,8 +27,7 @@ import numpy as np
 
 from msabench.data.twins.draws import Draws
 
-IRONIC, IRONIC_TONE = 1 / 8, -0.25  # how often, and what the words then count
-MEAN_TONE = 1 - IRONIC * (1 - IRONIC_TONE)
+IRONIC = 1 / 8  # how often
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,16 @@ class Mixture:
     voice: float
     face: float
     chance: float
+    tone: float  # what the words count where the voice is ironic: 0 nothing, below it they are turned
+
+    @property
+    def mean_tone(self) -> float:
+        return 1 - IRONIC * (1 - self.tone)
 
     @property
     def shares(self) -> dict[str, float]:
         """With what follows for irony; they add up to about 1."""
-        irony = self.words * ((1 - IRONIC * (1 - IRONIC_TONE**2)) / MEAN_TONE**2 - 1)
+        irony = self.words * ((1 - IRONIC * (1 - self.tone**2)) / self.mean_tone**2 - 1)
         return {"words": self.words, "voice": self.voice, "face": self.face, "chance": self.chance, "irony": irony}
 
 
@@ -74,7 +78,7 @@ class Parts:
     def terms(self) -> dict[str, np.ndarray]:
         """The latent's summands by the name of their share, (N,) each."""
         words = math.sqrt(self.mixture.words) * self.words
-        tone = np.where(self.irony > 0, IRONIC_TONE, 1.0) / MEAN_TONE
+        tone = np.where(self.irony > 0, self.mixture.tone, 1.0) / self.mixture.mean_tone
         plain = {key: math.sqrt(getattr(self.mixture, key)) * getattr(self, key) for key in ("voice", "face", "chance")}
         return {"words": words, "irony": words * (tone - 1), **plain}
 
@@ -166,11 +170,11 @@ def best_scores(
 
 def _futures(parts: Parts, seen: frozenset[str], points: int = 41) -> np.ndarray:
     """(N, K) equally likely latents of each sample, given the parts that are seen."""
-    n, shares = len(parts.words), parts.mixture.shares
+    n, mixture, shares = len(parts.words), parts.mixture, parts.mixture.shares
     word = parts.words[:, None] if "words" in seen else _quantiles(parts.words, points)[None]  # (N or 1, 1 or P)
-    tone = np.array([IRONIC_TONE] + [1.0] * 7)[None] / MEAN_TONE  # one utterance in eight
+    tone = np.array([mixture.tone] + [1.0] * 7)[None] / mixture.mean_tone  # one utterance in eight
     if "irony" in seen:
-        tone = np.where(parts.irony > 0, IRONIC_TONE, 1.0)[:, None] / MEAN_TONE
+        tone = np.where(parts.irony > 0, mixture.tone, 1.0)[:, None] / mixture.mean_tone
     spoken = (word[:, :, None] * tone[:, None, :]).reshape(max(len(word), len(tone)), -1) * math.sqrt(shares["words"])
     if spoken.shape[1] > points:
         spoken = np.stack([_quantiles(row, points) for row in spoken])

@@ -52,18 +52,18 @@ _HARD = {
     },
 }
 _LOUD = {
-    "audio": {"gain": 8.0, "lure": 0.7, "end": 1.0, "sway": 1.5, "drawl": 8},
-    "visual": {"gain": 6.0, "lure": 0.7, "end": 1.0, "sway": 1.2},
+    "audio": {"gain": 8.0, "lure": 0.7, "end": 1.0, "sway": 2.0, "drawl": 8},
+    "visual": {"gain": 6.0, "lure": 0.7, "end": 1.0, "sway": 1.6},
 }
 LEVELS = {
     "": Level(  # docs/twins.md has what was measured on it
         3,
-        Mixture(words=0.38, voice=0.23, face=0.17, chance=0.13),
+        Mixture(words=0.38, voice=0.25, face=0.18, chance=0.14, tone=0.0),
         plain(12, 5, 5, 5, near=2, another=0.9, reach=4.0, apart=0.2, arrives=0.813),
         {twin: {key: replace(of, **_LOUD[key]) for key, of in both.items()} for twin, both in _HARD.items()},  # type: ignore[arg-type]
     ),
     "hard": Level(
-        1, Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14), Style(), _HARD
+        1, Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14, tone=-0.25), Style(), _HARD
     ),  # all that there was before there were levels
 }
 NAMES = tuple(f"{twin}{level and ':'}{level}" for level in LEVELS for twin in ("mosi-sim", "mosei-sim"))

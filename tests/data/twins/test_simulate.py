@@ -25,7 +25,7 @@ FINGERPRINTS = {
     "mosi-sim:hard": "39158e9b84e26d707a0754827f5767193ba7bbcd187deaeda4083cab54b4e380",
     "mosei-sim:hard": "f86fcaa614b6f7a615ec9a2a396ff02aa0f098b12a0d406151fc902ce8d8b5f0",
 }
-MIXTURE = Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14)
+MIXTURE = Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14, tone=-0.25)
 STYLES = {level or "plain": made.style for level, made in LEVELS.items()}
 
 
