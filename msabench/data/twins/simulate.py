@@ -62,9 +62,12 @@ LEVELS = {
         plain(12, 5, 5, 5, near=2, another=0.9, reach=4.0, apart=0.2, arrives=0.813),
         {twin: {key: replace(of, **_LOUD[key]) for key, of in both.items()} for twin, both in _HARD.items()},  # type: ignore[arg-type]
     ),
-    "hard": Level(
-        1, Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14, tone=-0.25), Style(), _HARD
-    ),  # all that there was before there were levels
+    "hard": Level(  # all that there was before there were levels
+        1,
+        Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14, tone=-0.25),
+        Style(),
+        _HARD,
+    ),
 }
 NAMES = tuple(f"{twin}{level and ':'}{level}" for level in LEVELS for twin in ("mosi-sim", "mosei-sim"))
 VIDEO_SHARE = {"mosi-sim": 0.5, "mosei-sim": 0.75}  # of the words' variance: a reviewer has one opinion of a film
