@@ -26,6 +26,11 @@ class _Short(reprlib.Repr):
         return repr(value) if plain else f"<{type(value).__name__}>"
 
 
+def counted(number: int, what: str) -> str:
+    """ "one mask", "2 masks"."""
+    return f"one {what}" if number == 1 else f"{number} {what}s"
+
+
 def brief(value: object, length: int = 80) -> str:
     r"""A text, or a value as Python writes it, on one line of at most `length` characters: for messages.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msabench.cli.options import add_trained, chosen, parse_runs
 from msabench.errors import UsageError, closest
 from msabench.ranges import number
-from msabench.shown import short
+from msabench.shown import counted, short
 
 if TYPE_CHECKING:
     from msabench.runs.handle import Run
@@ -153,8 +153,7 @@ def _table(made: Sequence[Curve], masks: int, name: str) -> str:
         also = f" (train_missing={trained})" if trained else ""
         rows.append([f"{curve.run.id} {short(curve.run.record.model)}{also}, seed {curve.run.seed}", *shown])
     drawn = sum(masking.random for masking in protocol.maskings)
-    many = f"{masks} masks" if masks > 1 else "one mask"
-    over = f", mean over {many} where something is drawn" if drawn else ""
+    over = f", mean over {counted(masks, 'mask')} where something is drawn" if drawn else ""
     grid = tabulate(rows, headers=head, colalign=["left"] + ["right"] * (len(head) - 1), disable_numparse=True)
     about = f"Source: {protocol.source}.\nNot as there: {protocol.differs}."
     arrow = "↑" if metric.higher_is_better else "↓"

@@ -123,12 +123,21 @@ CARDS = {
             protocol="sims",
             language="zh",
         ),
-        Card("mosi-sim", "simulated twin of CMU-MOSI", (1284, 229, 686), _TABLE_II, where="made from a seed"),
-        Card("mosei-sim", "simulated twin of CMU-MOSEI", (16326, 1871, 4659), _TABLE_II, where="made from a seed"),
-        Card("mosi-sim:hard", "the same, harder to read", (1284, 229, 686), _TABLE_II, where="made from a seed"),
-        Card("mosei-sim:hard", "the same, harder to read", (16326, 1871, 4659), _TABLE_II, where="made from a seed"),
+        *(
+            Card(f"{twin}-sim{level}", title.format(of), sizes, _TABLE_II, where="made from a seed")
+            for level, title in (
+                ("", "simulated twin of {}"),
+                (":quiet", "the same, with quieter signals"),
+                (":hard", "the same, harder to read"),
+            )
+            for twin, of, sizes in (
+                ("mosi", "CMU-MOSI", (1284, 229, 686)),
+                ("mosei", "CMU-MOSEI", (16326, 1871, 4659)),
+            )
+        ),
     )
 }
+TWINS = tuple(name for name, card in CARDS.items() if card.simulated)
 
 
 def original(name: str) -> str:

@@ -17,6 +17,7 @@ from msabench.contract import configure
 from msabench.data import cards, controls, find, load, loading
 from msabench.data.batching import Prepared, prepare
 from msabench.data.schema import Dataset
+from msabench.data.twins.simulate import made_by
 from msabench.errors import DataError, UsageError
 from msabench.runs import provenance
 from msabench.runs.execute import execute
@@ -172,8 +173,8 @@ def dataset_of(original: RunRecord, alignment: str, data_dir: Path | None) -> Da
         name = cards.original(name)  # a twin's file has the place of the real one's
         if data_dir is None and source and Path(source).exists():
             return loading.load_file(Path(source), find.card(name, data_dir), log.warning)
-    elif source.startswith("simulated, generator 1,"):
-        name = f"{cards.original(name)}-sim:hard"  # as it is called since there is a second
+    else:
+        name = made_by(source, name)
     return load(name, data_dir, alignment=alignment, allow_sim=False, say=log.warning)
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from msabench import files
 from msabench.data import cards, leaks, quality
 from msabench.data.cache import Writer
+from msabench.data.cards import TWINS
 from msabench.data.fingerprint import SEQUENCES, fingerprint
 from msabench.data.readers import assemble
-from msabench.data.readers.mmsa import TWINS
 from msabench.data.readers.repair import HUGEST, Tally
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.errors import DataError

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msabench.data.cache import Writer
+from msabench.data.cards import TWINS
 from msabench.data.readers import assemble, mult, parts
 from msabench.data.readers.repair import Padded, Tally, extents_by_zeros
 from msabench.data.schema import SPLITS, Dataset, Split
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 LAYOUT = "MMSA"
 HOLDS = "train, valid, test, each a dict of arrays"
 VERSION = 3
-TWINS = ("mosi-sim", "mosei-sim", "mosi-sim:hard", "mosei-sim:hard")
 TWIN = "msabench"  # a key beside the splits: this file holds a simulated twin and must never pass for the real set
 ADDED = "msabench_added"  # beside the splits too: what `data convert` added for MMSA, and the dataset does not hold
 

@@ -1,8 +1,8 @@
 """The planted truth of the simulated twins: what makes a label, and how well it can be predicted.
 
-    latent = sqrt(words) words * tone + sqrt(voice) voice + sqrt(face) face + sqrt(chance) chance
+    latent = w words * tone + v voice + f face + c chance
 
-`words`, `voice`, `face` and `chance` are independent with variance 1, each weighed as a `Mixture` says.
+`words`, `voice`, `face` and `chance` are independent with variance 1, their weights the roots of a `Mixture`'s shares.
 `tone` is 1, or the mixture's in the one utterance of eight whose voice is ironic, divided by its mean: on average words
 count with their share of the variance, and the irony adds an interaction of that share times E[tone^2] / E[tone]^2 - 1.
 The label is the latent's rank in its split, put on the real split's label counts.

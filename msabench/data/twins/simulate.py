@@ -51,23 +51,33 @@ _HARD = {
         "visual": Channel(width=35, rate=15.0, longest=500, value_features=8, gain=1.0),
     },
 }
-_LOUD = {
-    "audio": {"gain": 8.0, "lure": 0.7, "end": 1.0, "sway": 2.0, "drawl": 8},
-    "visual": {"gain": 6.0, "lure": 0.7, "end": 1.0, "sway": 1.6},
-}
-LEVELS = {
-    "": Level(  # docs/twins.md has what was measured on it
+
+
+def _changed(audio: dict[str, Any], visual: dict[str, Any]) -> dict[str, dict[str, Channel]]:
+    """The channels of both twins with other settings than the hard ones'."""
+    changes = {"audio": audio, "visual": visual}
+    return {twin: {key: replace(of, **changes[key]) for key, of in both.items()} for twin, both in _HARD.items()}
+
+
+_WORDY = Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14, tone=-0.25)
+_PLAIN = plain(12, 5, 5, 5, near=2, another=0.9, reach=4.0, apart=0.2, arrives=0.813)
+LEVELS = {  # docs/twins.md has what was measured on them
+    "": Level(
         3,
         Mixture(words=0.38, voice=0.25, face=0.18, chance=0.14, tone=0.0),
-        plain(12, 5, 5, 5, near=2, another=0.9, reach=4.0, apart=0.2, arrives=0.813),
-        {twin: {key: replace(of, **_LOUD[key]) for key, of in both.items()} for twin, both in _HARD.items()},  # type: ignore[arg-type]
+        _PLAIN,
+        _changed(
+            {"gain": 8.0, "lure": 0.7, "end": 1.0, "sway": 2.0, "drawl": 8},
+            {"gain": 6.0, "lure": 0.7, "end": 1.0, "sway": 1.6},
+        ),
     ),
-    "hard": Level(  # all that there was before there were levels
-        1,
-        Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14, tone=-0.25),
-        Style(),
-        _HARD,
+    "quiet": Level(
+        2,
+        _WORDY,
+        _PLAIN,
+        _changed({"gain": 4.0, "lure": 0.7, "end": 1.5, "drawl": 5}, {"gain": 3.0, "lure": 0.7, "end": 1.5}),
     ),
+    "hard": Level(1, _WORDY, Style(), _HARD),
 }
 NAMES = tuple(f"{twin}{level and ':'}{level}" for level in LEVELS for twin in ("mosi-sim", "mosei-sim"))
 VIDEO_SHARE = {"mosi-sim": 0.5, "mosei-sim": 0.75}  # of the words' variance: a reviewer has one opinion of a film
@@ -78,6 +88,17 @@ WITHOUT_OPINION = {"mosi-sim": 0.04, "mosei-sim": 0.12}  # of the utterances
 def statistics() -> dict[str, Any]:
     """The real sets' aggregates by dataset and split."""
     return json.loads((resources.files("msabench.data") / "statistics.json").read_text())
+
+
+def made_by(source: str, twin: str) -> str:
+    """The name that `twin` has today at the level of the generator which `source`, a dataset's, tells of.
+
+    A generator gives the plain name up to the next one. Where none tells, or none of today's, it is `twin` itself.
+    """
+    for level, made in LEVELS.items():
+        if source.startswith(f"simulated, generator {made.generator},"):
+            return twin.partition(":")[0] + (level and f":{level}")
+    return twin
 
 
 def version(name: str) -> int:

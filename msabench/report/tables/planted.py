@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from msabench.store.protocol import RunRecord, RunStore
 
 NONE = "No run is of a simulated twin, in which the answer is planted:  python -m msabench run MODEL mosi-sim"
-OTHER = "{}: made from another seed, or spoilt: what is planted there is not known here."
+OTHER = "{}: made from another seed or by a generator that is gone, or spoilt: what is planted there is not known here."
 CLOSED = Column("closed", lambda run: None, "gap closed", digits=2)
 PARTS = tuple(
     Column(f"read_{part}", lambda run: None, "read of", part, digits=2) for part in ("words", "voice", "face", "irony")
@@ -47,7 +47,7 @@ def _read(table: Table, store: RunStore, records: Mapping[int, RunRecord]) -> Ta
     if not rows:
         return None
     data = records[next(iter(rows[0].runs.values()))].data
-    levels = [name for name in NAMES if original(name) == original(table.dataset)]  # generator 1 had the plain name
+    levels = [name for name in NAMES if original(name) == original(table.dataset)]  # all generators had the plain name
     level = next((name for name in levels if causes(name)[0] == data.get("fingerprint")), None)
     if level is None:
         return None

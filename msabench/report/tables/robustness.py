@@ -14,6 +14,7 @@ from msabench.report import make as making
 from msabench.report.columns import Column, metric_protocol
 from msabench.report.robustness import SUMMARY, Under, under
 from msabench.report.table import Cell, Report, Row, Table
+from msabench.shown import counted
 from msabench.store import predictions, robustness
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ def _under_all(table: Table, store: RunStore, records: dict[int, RunRecord]) -> 
 
 def _section(one: Under, heads: list[Row], columns: tuple[Column, ...]) -> list[Row]:
     protocol = one.protocol
-    many = "one mask" if one.masks == 1 else f"{one.masks} masks"
-    over = f", {many}" if any(masking.random for masking in protocol.maskings) else ""
+    over = f", {counted(one.masks, 'mask')}" if any(masking.random for masking in protocol.maskings) else ""
     heading = f"{protocol.title} ({protocol.id}): {protocol.summary}{over}"
     cells: dict[str, dict[str, Cell]] = {label: {} for label in one.rows()}
     compete = [row.label for row in heads if row.label in cells and row.competes]
