@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -206,8 +207,10 @@ def test_a_seed_that_fails_does_not_end_the_others_and_is_raised(data: Dataset, 
 def test_a_model_file_of_one_s_own_is_read_again_at_each_call(data: Dataset, tmp_path: Path) -> None:
     file, asked = tmp_path / "moody_lmf.py", {"settings": FAST, "results": tmp_path, "progress": False}
     file.write_text(FAILS_WITH_SEED_1)
+    os.utime(file, (1, 1))
     [first] = mb.run("moody_lmf", data, model_path=file, **asked)
     file.write_text(FAILS_WITH_SEED_1.replace("else 1.0", "else 2.0"))
+    os.utime(file, (1, 1))  # within the same second, and as long: Python's own cache would take it for the same
     with pytest.raises(UsageError, match=r"moody_lmf.py was changed after this session had imported it"):
         mb.run("moody_lmf", data, **asked)
     [second] = mb.run("moody_lmf", data, model_path=file, **asked)

@@ -189,7 +189,8 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_digits(train: list[object
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
-    train = [*train, "--set", "max_epochs=8", "--set", "batch_size=4"]
+    many = ["--set", "max_epochs=24", "--set", "patience=24"]  # it must not be over before it is killed
+    train = [*train, *many, "--set", "batch_size=4"]
     assert msabench(*train, cwd=whole).returncode == 0
     process = subprocess.Popen(
         [sys.executable, "-m", "msabench", *map(str, train)], cwd=cut, stdout=subprocess.PIPE, text=True
