@@ -121,8 +121,11 @@ def _remember(name: str) -> None:
 
 def get(name: str) -> Entry:
     """The entry of a model; dashes are read as underscores. Raises UsageError, with the closest name, for no name."""
-    known = entries()
+    known = _entries
     entry = known.get(name) or known.get(name.replace("-", "_"))
+    if entry is None or entry.model.__module__ not in _read:  # reading the folder is half of planning a study
+        known = entries()
+        entry = known.get(name) or known.get(name.replace("-", "_"))
     if entry is None:
         raise UsageError(f"unknown model {name!r}.{closest(name, known)}  (python -m msabench list models)")
     return entry
