@@ -200,6 +200,7 @@ def log_to_stdout() -> None:
 
             try:
                 tqdm.write(self.format(record))
+                sys.stdout.flush()  # `| tee log` shows an epoch when it is over, and a kill loses no line
             except (OSError, ValueError):  # whoever read the lines is gone (`| head`, a closed terminal): train on
                 logger.removeHandler(self)
                 logger.addHandler(logging.NullHandler())
