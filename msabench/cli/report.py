@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILES = {"md": "report.md", "csv": "report.csv", "json": "report.json", "latex": "report.tex", "html": "report.html"}
 FORMATS = ("text", *FILES, "all")
 
-TABLE_NAMES = (*"123456", "modalities", "conventions", "robustness", "controls", "planted", "reproduction")
+TABLE_NAMES = (*"123456", "modalities", "conventions", "robustness", "controls", "planted", "reproduction", "runs")
 CLEAR = "\033[2J\033[H"
 EXAMPLES = """\
 examples:
@@ -49,6 +49,7 @@ tables:
   controls      does each model use what it is given? as  msabench controls  has trained
   planted       what each model reads of what is planted in a simulated twin (docs/twins.md)
   reproduction  which published figures are reached, and with which settings
+  runs          the runs behind each row, seed by seed: numbers, keys, code, figures
 """
 
 

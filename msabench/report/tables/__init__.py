@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msabench.report.tables import (
     ablations,
+    behind,
     cases,
     controls,
     loaded,
@@ -37,4 +38,5 @@ TABLES: dict[str, tuple[str, Callable[[RunStore, View], Report]]] = {
     "controls": ("does each model use what it is given? permuted labels, swapped or noisy modalities", controls.make),
     "planted": ("what each model reads of what is planted in a simulated twin", planted.make),
     "reproduction": ("which published figures are reached, and with which settings", reproduction.make),
+    "runs": ("the runs behind each row, with keys and code", behind.make),
 }

@@ -50,7 +50,7 @@ def both(run, stored):
 
 
 @pytest.mark.parametrize("render", [text.render, markdown.render, latex.render, tabular.render, html.render])
-@pytest.mark.parametrize("name", ["1", "2", "3", "conventions", "reproduction"])
+@pytest.mark.parametrize("name", ["1", "2", "3", "conventions", "reproduction", "runs"])
 def test_every_renderer_draws_them(name, render, both):
     assert "mosi" in render(made(name, both))
 
@@ -155,6 +155,14 @@ def test_a_run_without_text_stands_beside_those_of_any_encoder(run, stored):
     tables = made("modalities", stored(records)).tables
     assert {table.setting["text encoder"] for table in tables} == {"minilm", "bert"}
     assert [[row.shown for row in table.rows] for table in tables] == [["audio", "text"]] * 2
+
+
+def test_each_figure_s_run_is_named_by_its_key_and_its_code(run, stored):
+    records = [run("tfn", seed=seed, mae=0.7 + seed / 100, code=f"{seed // 2}" * 64) for seed in range(3)]
+    (table,) = made("runs", stored(records)).tables
+    found = {row.cells["key"].text: (row.label, row.cells["mae"].value, row.cells["code"].text) for row in table.rows}
+    assert found == {of.key: (str(of.seed), of.result["test"]["mae"], of.code[:12]) for of in records}
+    assert len(table.sections) == 2  # of two codes
 
 
 def test_conventions_score_the_same_predictions(both):
