@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -52,3 +54,11 @@ def test_on_a_cpu_nothing_is_set() -> None:
 def test_cublas_is_told_before_its_first_product() -> None:
     assert msabench.__file__
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8"), "what torch takes for deterministic"
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "8"), ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "512"}, "512")])
+def test_onednn_is_told_to_keep_few_products_unless_the_user_says_how_many(given: dict[str, str], found: str) -> None:
+    mine = {name: value for name, value in os.environ.items() if name != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
+    asks = "import msabench, os; print(os.environ['ONEDNN_PRIMITIVE_CACHE_CAPACITY'])"
+    told = subprocess.run([sys.executable, "-c", asks], env=mine | given, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == found
