@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 
@@ -19,6 +19,7 @@ from msabench.study.engine import Outcome
 from msabench.study.plan import Cell, State
 
 REFRESH = 1.0  # seconds
+MOST_NAMES = 5  # of models in a sentence
 MOST_LINES = 20  # of running cells, on a terminal
 MARKS = {"ran": "✓", "done": "✓", "interrupted": "–"}  # all else: ✗
 
@@ -132,9 +133,16 @@ def table(cells: Sequence[Cell], states: Mapping[str, State], took: Mapping[str,
 
 
 def faults(cells: Sequence[Cell]) -> list[str]:
-    """Why cells cannot run: each reason once, with how many of a model's cells it is the reason for."""
-    counted = Counter((cell.model, cell.fault) for cell in cells if cell.fault)
-    return [f"{n} of {model} cannot run: {fault}" for (model, fault), n in counted.items()]
+    """Why cells cannot run: each reason once, with how many cells of which models it is the reason for."""
+    models: dict[str, Counter[str]] = {}
+    for cell in cells:
+        if cell.fault:
+            models.setdefault(cell.fault, Counter())[cell.model] += 1
+    return [f"{found.total()} {_of(found)} cannot run: {fault}" for fault, found in models.items()]
+
+
+def _of(models: Collection[str]) -> str:
+    return f"of {', '.join(models)}" if len(models) <= MOST_NAMES else f"cells of {len(models)} models"
 
 
 def summary(
