@@ -118,8 +118,11 @@ def carry_out(study: Study, args: argparse.Namespace, planner: Make | None = Non
         about = view.summary(laid.cells, laid.states, laid.took, jobs, retry_failed=args.retry_failed)
         outlook = laid.planner.outlook(laid.states, store)
         if args.dry_run:
-            costs = [] if args.no_timing else timed(laid, args, study.threads or 1, jobs)
-            print("\n".join([view.table(laid.cells, laid.states, laid.took), "", about, *costs, *outlook]))
+            print(view.table(laid.cells, laid.states, laid.took), "", about, sep="\n", flush=True)
+            for line in () if args.no_timing else timed(laid, args, study.threads or 1, jobs):
+                print(line, flush=True)
+            for line in outlook:
+                print(line)
             return 0
         if laid.cells and all(cell.fault for cell in laid.cells):
             raise UsageError("no cell of this study can run.\n  " + "\n  ".join(view.faults(laid.cells)))

@@ -166,9 +166,9 @@ class Study(BaseModel):
 
 
 def read(path: Path, **instead: str) -> Study:
-    """The study in a file; "quick" is the shipped studies/quick.yaml. instead: a `data_dir` or `text_encoder` that takes
-    the place of the file's. Raises UsageError, with the line, for what is wrong in it, DataError for a file that is not
-    there."""
+    """The study in a file; "quick" is the shipped studies/quick.yaml. instead: a `data_dir` or `text_encoder` that
+    takes the place of the file's. Raises UsageError, with the line, for what is wrong in it, DataError for a file that
+    is not there."""
     path = shipped().get(str(path), path) if not path.exists() else path
     check_file(path)
     try:

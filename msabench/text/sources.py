@@ -202,8 +202,8 @@ def _read(name: str, path: Path, *, local: bool = False) -> EncoderSource:
 
 
 def _is_paper(path: Path) -> bool:
-    """Whether a directory holds bert-base-uncased as published, whatever it is called. A second for a copy of it; in the
-    hub's cache a file's own name is its sha256."""
+    """Whether a directory holds bert-base-uncased as published, whatever it is called. Takes a second for a copy of it;
+    in the hub's cache a file's own name is its sha256."""
     files = weight_files(path)
     known = PAPER_WEIGHTS.get(files[0].stat().st_size) if len(files) == 1 else None
     return (
