@@ -86,9 +86,9 @@ class Planner:
     def __init__(self, study: Study, options: Sequence[str] = ()) -> None:
         """options: words that each cell's `run` gets beside what decides its key, such as --device cpu."""
         self.study, self.options = study, tuple(options)
-        self.said: list[str] = []  # by the data: such as that a twin stands in
+        self.said: list[str] = []  # by data and encoder: such as that a twin stands in
         self.content = functools.cache(self._load)
-        self._encoder = functools.cache(encoder_of)
+        self._encoder = functools.cache(self._resolve)
         self._lacking = functools.cache(self._missing)
         self._code = functools.cache(provenance.model_code)
         self._fault = functools.cache(self._refusal)
@@ -149,6 +149,13 @@ class Planner:
     def _load(self, dataset: str, alignment: str) -> Dataset:
         folder = Path(self.study.data_dir) if self.study.data_dir else None
         return load(dataset, folder, alignment=alignment, allow_sim=self.study.allow_sim, say=self.said.append)
+
+    def _resolve(self, options: DataConfig) -> EncoderSource | None:
+        """Whose figures can be compared hangs on it: said once, before anything is trained."""
+        source = encoder_of(options)
+        if source is not None and str(source) not in self.said:
+            self.said.append(str(source))
+        return source
 
     def _missing(self, dataset: str, options: DataConfig) -> str:
         """What is not there, or cannot be read, of the data and the text encoder: of both, so that neither is found
