@@ -162,6 +162,7 @@ def add(args: argparse.Namespace) -> int:
 def verify(args: argparse.Namespace) -> int:
     """0: a file of the field, byte for byte, or a form with the fingerprint that it states. 1: readable, not known."""
     from msabench.data import cache, find, inspect
+    from msabench.data.cards import simulated
     from msabench.data.given import given
     from msabench.errors import UsageError
 
@@ -181,6 +182,8 @@ def verify(args: argparse.Namespace) -> int:
         print(f"  sha256    {found}")
         if card.own:
             print("  expected  none known: data of your own")
+        elif simulated(dataset.name):
+            print(f"  expected  none known: it holds {dataset.name}, a simulated twin, and not {card.title}")
         else:
             print(
                 f"  known     {known}"

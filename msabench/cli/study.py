@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msabench.cli import cluster
 from msabench.cli.laid import Laid, follow, lay_out, timed
-from msabench.cli.options import MOST_CELLS, add_store, count, to_path
+from msabench.cli.options import MOST_CELLS, add_data_dir, add_store, count, to_path
 from msabench.errors import UsageError
 from msabench.shown import short
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python -m msabench study studies/quick.yaml --jobs 2    the ten models and the floors, in minutes on two cores
-  python -m msabench study table1.yaml --dry-run          the cells, what is done of them, and how long the rest takes
-  python -m msabench study table1.yaml                    the same command again goes on where it was
-  python -m msabench study table1.yaml --only 'model=mcer seed<2'
-  python -m msabench study table1.yaml --retry-failed     those that failed too
-  python -m msabench study status table1.yaml             also while it runs, from another terminal
-  python -m msabench study cancel table1.yaml
-  python -m msabench study table1.yaml --engine slurm --slurm partition=long    on a cluster
-  python -m msabench study table1.yaml --engine ray       on the Ray cluster that this host is a node of
+  python -m msabench study studies/paper.yaml --dry-run   the cells, what is done of them, and how long the rest takes
+  python -m msabench study studies/paper.yaml             the same command again goes on where it was
+  python -m msabench study studies/paper.yaml --only 'model=mcer seed<2'
+  python -m msabench study studies/paper.yaml --retry-failed     those that failed too
+  python -m msabench study status studies/paper.yaml      also while it runs, from another terminal
+  python -m msabench study cancel studies/paper.yaml
+  python -m msabench study studies/paper.yaml --engine slurm --slurm partition=long    on a cluster
+  python -m msabench study studies/paper.yaml --engine ray       on the Ray cluster that this host is a node of
 
 What a study file says: docs/studies.md. A cell is one run; what is done is what the store of --results shows done.
 Ctrl-C ends the running cells so that they can go on later; twice: at once. Each cell's log is in RESULTS/logs.
@@ -62,6 +62,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--no-timing", action="store_true", help="with --dry-run: time no batch of what never ran")
     command.add_argument("--only", metavar="CONDITION", nargs="+", default=[], help="as for list runs: 'model=mcer'")
     command.add_argument("--retry-failed", action="store_true", help="run again what failed before")
+    add_data_dir(command)
+    command.add_argument("--text-encoder", metavar="NAME", help="in the place of the file's: a name or a directory")
     cluster.add_options(command)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     command.add_argument("--no-amp", action="store_true", help="no mixed precision on CUDA")
@@ -76,10 +78,16 @@ def run(args: argparse.Namespace) -> int:
     from msabench.study.file import read
 
     try:
-        study = read(to_path(file))
+        study = read(to_path(file), **_instead(args))
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"study: {error}") from None
     return VERBS[verbs[0] if verbs else "run"](study, args)
+
+
+def _instead(args: argparse.Namespace) -> dict[str, str]:
+    """What this machine has elsewhere than the file says."""
+    named = {name: getattr(args, name) for name in ("data_dir", "text_encoder")}
+    return {name: str(value) for name, value in named.items() if value is not None}
 
 
 def carry_out(study: Study, args: argparse.Namespace, planner: Make | None = None, table: Show | None = None) -> int:
@@ -110,8 +118,11 @@ def carry_out(study: Study, args: argparse.Namespace, planner: Make | None = Non
         about = view.summary(laid.cells, laid.states, laid.took, jobs, retry_failed=args.retry_failed)
         outlook = laid.planner.outlook(laid.states, store)
         if args.dry_run:
-            costs = [] if args.no_timing else timed(laid, args, study.threads or 1, jobs)
-            print("\n".join([view.table(laid.cells, laid.states, laid.took), "", about, *costs, *outlook]))
+            print(view.table(laid.cells, laid.states, laid.took), "", about, sep="\n", flush=True)
+            for line in () if args.no_timing else timed(laid, args, study.threads or 1, jobs):
+                print(line, flush=True)
+            for line in outlook:
+                print(line)
             return 0
         if laid.cells and all(cell.fault for cell in laid.cells):
             raise UsageError("no cell of this study can run.\n  " + "\n  ".join(view.faults(laid.cells)))

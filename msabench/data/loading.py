@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msabench import cachedir, files
 from msabench.data import cache, find, readers
-from msabench.data.cards import CARDS, Card
+from msabench.data.cards import CARDS, Card, simulated
 from msabench.data.fingerprint import fingerprint
 from msabench.data.schema import SPLITS, Dataset
 from msabench.errors import DataError, UsageError
@@ -31,8 +31,8 @@ def load(
     """The dataset `name`, from `data_dir`, else $MSABENCH_DATA, else ./data; `*-sim` is made from a seed.
 
     alignment: "auto" (unaligned where both are there), "aligned" or "unaligned". When no place was named and nothing
-    is found, `say` hears it and the simulated twin is returned, under its own name; `allow_sim=False` forbids that.
-    A twin's file in MMSA's layout comes back under the twin's name too.
+    is found, `say` hears it and the simulated twin is returned, under its own name. So it is where a twin that was
+    written out lies in the place of the field's file. `allow_sim=False` forbids both.
 
     Raises UsageError for an unknown name or alignment, DataError when the data is missing or cannot be read.
     """
@@ -53,7 +53,7 @@ def load(
     root, named = find.place(data_dir)
     path = locate(card, root, alignment)
     if path is not None:
-        return load_file(path, card, say)
+        return _real(load_file(path, card, say), card, allow_sim, say)
     twin = f"{name}-sim"
     if named or not allow_sim or twin not in CARDS:
         raise find.missing(card, root, named, alignment)
@@ -62,6 +62,19 @@ def load(
         f"table says {twin}. The real data: --data-dir FOLDER."
     )
     return _simulated(find.card(twin), alignment, say)
+
+
+def _real(dataset: Dataset, card: Card, allow_sim: bool, say: Callable[[str], None]) -> Dataset:
+    if not simulated(dataset.name):
+        return dataset
+    found = f"{files.shown(Path(dataset.source))}: holds {dataset.name}, a simulated twin, and not {card.title}"
+    if not allow_sim:
+        raise DataError(
+            f"{found}.\n  Expected: the field's file ({card.where}).\n"
+            f"  To run on the twin: without --no-sim (of a study: allow_sim: true), or by its name, {dataset.name}."
+        )
+    say(f"{found}: every table says {dataset.name}.")
+    return dataset
 
 
 def locate(card: Card, root: Path, alignment: str) -> Path | None:

@@ -225,7 +225,7 @@ def _caveat(record: RunRecord, sizes: Mapping[str, int]) -> str:
     """What stands between the published numbers and the measured ones."""
     parts = ["as printed by their authors, not ranked against measured rows"]
     encoder = str(record.setting.get("text_encoder", ""))
-    if encoder.rsplit("/", 1)[-1] != PAPER:
+    if encoder != PAPER:
         parts.append(f"with another text encoder ({PAPER} or older) than this table's")
     standard = dict(zip(("train", "valid", "test"), card(record.dataset).sizes, strict=True))
     if sizes != standard:

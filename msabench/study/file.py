@@ -165,9 +165,10 @@ class Study(BaseModel):
                 yield (*place, key), f"{whose} {has} setting {key!r}.{closest(key, known)}"
 
 
-def read(path: Path) -> Study:
-    """The study in a file; "quick" is the shipped studies/quick.yaml. Raises UsageError, with the line, for what is
-    wrong in it, DataError for a file that is not there."""
+def read(path: Path, **instead: str) -> Study:
+    """The study in a file; "quick" is the shipped studies/quick.yaml. instead: a `data_dir` or `text_encoder` that
+    takes the place of the file's. Raises UsageError, with the line, for what is wrong in it, DataError for a file that
+    is not there."""
     path = shipped().get(str(path), path) if not path.exists() else path
     check_file(path)
     try:
@@ -187,7 +188,7 @@ def read(path: Path) -> Study:
         first = error.errors()[0]
         raise UsageError(f"{path}, line {line_of(tree, first['loc'])}: {_told(first)}") from None
     here = {k: str(path.parent / expand(v)) for k in ("data_dir", "model_path") if (v := getattr(study, k))}
-    study = study.model_copy(update=here)
+    study = study.model_copy(update=here | instead)
     check(study, lambda place: f"{path}, line {line_of(tree, place)}: ")
     return study
 

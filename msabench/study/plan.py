@@ -86,9 +86,10 @@ class Planner:
     def __init__(self, study: Study, options: Sequence[str] = ()) -> None:
         """options: words that each cell's `run` gets beside what decides its key, such as --device cpu."""
         self.study, self.options = study, tuple(options)
-        self.said: list[str] = []  # by the data: such as that a twin stands in
+        self.said: list[str] = []  # by data and encoder: such as that a twin stands in
         self.content = functools.cache(self._load)
-        self._encoder = functools.cache(encoder_of)
+        self._encoder = functools.cache(self._resolve)
+        self._lacking = functools.cache(self._missing)
         self._code = functools.cache(provenance.model_code)
         self._fault = functools.cache(self._refusal)
         self._config = functools.cache(self._build)
@@ -129,6 +130,8 @@ class Planner:
             config = self._config(model, dataset, preset, settings)
             in_training(config.data.train_missing)
             config = replace(config, seed=seed, validation_only=draw, chosen=chosen)
+            if lacking := self._lacking(dataset, config.data):
+                return replace(cell, fault=lacking)
             content, encoder = self.content(dataset, config.data.alignment), self._encoder(config.data)
             controls.check(content, config.data, registry.get(model).model.modalities)
         except (UsageError, DataError) as error:
@@ -146,6 +149,24 @@ class Planner:
     def _load(self, dataset: str, alignment: str) -> Dataset:
         folder = Path(self.study.data_dir) if self.study.data_dir else None
         return load(dataset, folder, alignment=alignment, allow_sim=self.study.allow_sim, say=self.said.append)
+
+    def _resolve(self, options: DataConfig) -> EncoderSource | None:
+        """Whose figures can be compared hangs on it: said once, before anything is trained."""
+        source = encoder_of(options)
+        if source is not None and str(source) not in self.said:
+            self.said.append(str(source))
+        return source
+
+    def _missing(self, dataset: str, options: DataConfig) -> str:
+        """What is not there, or cannot be read, of the data and the text encoder: of both, so that neither is found
+        out when the other has been got. "" where nothing is."""
+        told: list[str] = []
+        for look in (lambda: self.content(dataset, options.alignment), lambda: self._encoder(options)):
+            try:
+                look()
+            except (UsageError, DataError) as error:
+                told.append(str(error))
+        return "\n  ".join(told)
 
     def _refusal(self, model: str, dataset: str, options: DataConfig) -> str:
         """Why the model does not take data in this form, which its constructor says; "" where it does."""

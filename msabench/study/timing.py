@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -118,9 +118,9 @@ def told(
     *,
     amp: bool = True,
     jobs: int = 1,
-) -> list[str]:
-    """A sentence per kind (model, dataset and kind of text) that has cells to run and no stored run; then one about all
-    that there is to run, `jobs` cells at a time.
+) -> Iterator[str]:
+    """A sentence per kind (model, dataset and kind of text) that has cells to run and no stored run, as soon as it is
+    timed; then one about all that there is to run, `jobs` cells at a time.
 
     load: a dataset by name and alignment. A kind that cannot be timed says why.
     """
@@ -129,13 +129,16 @@ def told(
     for cell in cells:
         if states[cell.key] in OPEN and cell.key not in took:
             kinds.setdefault((cell.model, cell.dataset, cell.text), []).append(cell)
-    if not kinds:
-        return []
-    costs = [_cost(found, load, device, amp) for found in kinds.values()]
+    costs: list[Cost] = []
+    for found in kinds.values():
+        costs.append(_cost(found, load, device, amp))
+        yield costs[-1].told
+    if not costs:
+        return
     known = sum(took[cell.key] for cell in cells if cell.key in took and states[cell.key] in OPEN)
     ends = {span((known + sum(getattr(cost, end) for cost in costs)) / jobs): None for end in ("least", "most")}
     without = ", without what cannot be timed" if any(cost.most == 0 for cost in costs) else ""
-    return [*(cost.told for cost in costs), f"all in all, {jobs} at a time: about {' to '.join(ends)}{without}"]
+    yield f"all in all, {jobs} at a time: about {' to '.join(ends)}{without}"
 
 
 @dataclass(frozen=True)

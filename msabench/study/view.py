@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 
@@ -19,6 +19,7 @@ from msabench.study.engine import Outcome
 from msabench.study.plan import Cell, State
 
 REFRESH = 1.0  # seconds
+MOST_NAMES = 5  # of models in a sentence
 MOST_LINES = 20  # of running cells, on a terminal
 MARKS = {"ran": "✓", "done": "✓", "interrupted": "–"}  # all else: ✗
 
@@ -114,12 +115,14 @@ def where(store: RunStore, run: RunRecord) -> str:
 
 def span(seconds: float) -> str:
     """
-    >>> span(42.2), span(180), span(7300)
-    ('42 s', '3 min', '2.0 h')
+    >>> span(42.2), span(180), span(7300), span(1e6)
+    ('42 s', '3 min', '2.0 h', '12 days')
     """
     if seconds < 60:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 3 * 86400 else f"{seconds / 86400:.0f} days"
 
 
 def table(cells: Sequence[Cell], states: Mapping[str, State], took: Mapping[str, float]) -> str:
@@ -132,9 +135,16 @@ def table(cells: Sequence[Cell], states: Mapping[str, State], took: Mapping[str,
 
 
 def faults(cells: Sequence[Cell]) -> list[str]:
-    """Why cells cannot run: each reason once, with how many of a model's cells it is the reason for."""
-    counted = Counter((cell.model, cell.fault) for cell in cells if cell.fault)
-    return [f"{n} of {model} cannot run: {fault}" for (model, fault), n in counted.items()]
+    """Why cells cannot run: each reason once, with how many cells of which models it is the reason for."""
+    models: dict[str, Counter[str]] = {}
+    for cell in cells:
+        if cell.fault:
+            models.setdefault(cell.fault, Counter())[cell.model] += 1
+    return [f"{found.total()} {_of(found)} cannot run: {fault}" for fault, found in models.items()]
+
+
+def _of(models: Collection[str]) -> str:
+    return f"of {', '.join(models)}" if len(models) <= MOST_NAMES else f"cells of {len(models)} models"
 
 
 def summary(

@@ -15,6 +15,20 @@ from msabench.shown import brief
 
 PAPER = "bert-base-uncased"  # what the MCER paper fine-tunes
 NAMES = ("auto", "minilm", PAPER, "random:bert-base")
+# What PAPER is, byte for byte: google-bert/bert-base-uncased on the hub, revision 86b5e09. The weights by their size.
+PAPER_WEIGHTS = {
+    440449768: "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",  # model.safetensors
+    440473133: "097417381d6c7230bd9e3557456d726de6e83245ec8b24f529f60198a67b203a",  # pytorch_model.bin
+}
+PAPER_WORDS = {
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    "tokenizer.json": "ce64fce797c24f68df90b40a3f74f579b336a493db14bd583fd520ea0d8c9a98",
+}
+# In which a copy could differ and train otherwise; what is not said is so.
+PAPER_SETTINGS: dict[str, dict[str, Any]] = {
+    "config.json": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu"},
+    "tokenizer_config.json": {"do_lower_case": True},
+}
 CONFIG_KEYS = {  # what we need to know: its names in config.json, BERT's first, then DistilBERT's
     "width": ("hidden_size", "dim"),
     "layers": ("num_hidden_layers", "n_layers"),
@@ -48,8 +62,8 @@ class EncoderSource:
 def resolve(name: str) -> EncoderSource:
     """The text encoder that `name` means: "auto", "minilm", "random:bert-base", a directory, or a hub name on disk.
 
-    "auto" is bert-base-uncased where it is on disk, else minilm. Raises UsageError for a name that means nothing here
-    and for a directory that holds no encoder.
+    "auto" is bert-base-uncased where it is on disk, else minilm. Only what holds that encoder itself bears its name,
+    wherever it lies. Raises UsageError for a name that means nothing here and for a directory that holds no encoder.
     """
     if name == "auto":
         if path := _in_hub_cache(PAPER):
@@ -65,11 +79,14 @@ def resolve(name: str) -> EncoderSource:
         return _random_bert_base()
     folder = expand(name)
     if name and kind(folder) == "a folder":
-        source = _read(folder.resolve().name, folder.resolve())
-        # Two folders may share a last name; two encoders may not share a column.
-        return replace(source, name=f"{source.name}@{source.fingerprint[:8]}")
+        return _read(folder.resolve().name, folder.resolve(), local=True)
     if path := _in_hub_cache(name):
         return _read(name, path)
+    if name == PAPER:
+        raise UsageError(
+            f"text encoder {PAPER} is not on this disk.\n  Get it:  python -m msabench encoder fetch {PAPER}\n"
+            "      or:  --text-encoder DIRECTORY, where a copy of it lies"
+        )
     raise UsageError(
         f"text encoder {brief(name)!r} is no directory and no model on this disk.{closest(name, NAMES)}\n"
         f"  Known: {', '.join(NAMES)}, a local directory, or a hub model after:  python -m msabench encoder fetch NAME"
@@ -155,7 +172,8 @@ def _random_bert_base() -> EncoderSource:
     )
 
 
-def _read(name: str, path: Path) -> EncoderSource:
+def _read(name: str, path: Path, *, local: bool = False) -> EncoderSource:
+    """local: a directory that its user named, by whatever name."""
     config = path / "config.json"
     for there, lacking in (
         (config.is_file(), "config.json"),
@@ -174,7 +192,41 @@ def _read(name: str, path: Path) -> EncoderSource:
             f"text encoder {name!r}: {config} does not describe a BERT-like encoder; expected JSON with "
             f"{', '.join(keys[0] for keys in CONFIG_KEYS.values())}."
         ) from None
-    return EncoderSource(name=name, path=path, fingerprint=_fingerprint(path), **sizes)
+    fingerprint, remark = _fingerprint(path), ""
+    if _is_paper(path):
+        name = PAPER
+    elif local or name.rsplit("/", 1)[-1] == PAPER:
+        # Two folders may share a last name; two encoders may not share a column.
+        remark = f"not {PAPER} as published" if name == PAPER else ""
+        name = f"{name}@{fingerprint[:8]}"
+    return EncoderSource(name=name, path=path, fingerprint=fingerprint, remark=remark, **sizes)
+
+
+def _is_paper(path: Path) -> bool:
+    """Whether a directory holds bert-base-uncased as published, whatever it is called. Takes a second for a copy of it;
+    in the hub's cache a file's own name is its sha256."""
+    files = weight_files(path)
+    known = PAPER_WEIGHTS.get(files[0].stat().st_size) if len(files) == 1 else None
+    return (
+        known is not None
+        and all(stated.items() <= (stated | _json(path / name)).items() for name, stated in PAPER_SETTINGS.items())
+        and all(_sha256(path / name) == sha for name, sha in PAPER_WORDS.items() if (path / name).is_file())
+        and (files[0].resolve().name == known or _sha256(files[0]) == known)
+    )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """{} where it is no file or none of that: what reads it in earnest says so."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fingerprint(path: Path) -> str:

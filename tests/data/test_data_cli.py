@@ -70,6 +70,10 @@ def test_a_twin_written_and_read_back_is_itself_under_its_own_name(msabench, tmp
     assert (found.name, found.truth, found.notes) == ("mosi-sim", made.truth, ())
     assert found.fingerprint == made.fingerprint
     assert made.fingerprint in capsys.readouterr().out
+    assert msabench("verify", "mosi", "--data-dir", tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "expected  none known: it holds mosi-sim, a simulated twin, and not CMU-MOSI" in out
+    assert "another copy" not in out
 
 
 def test_a_written_twin_holds_the_tokens_that_mmsa_reads(msabench, tmp_path):

@@ -98,6 +98,19 @@ def test_without_a_place_the_twin_runs_and_one_line_says_so(tmp_path, monkeypatc
         load("mosi", allow_sim=False)
 
 
+def test_a_twin_in_the_place_of_the_real_file_is_said_to_be_one_or_refused(data_dir, tmp_path):
+    file = tmp_path / "MOSI" / "unaligned_50.pkl"
+    file.parent.mkdir()
+    content = pickle.loads((data_dir / "MOSI" / "Processed" / "unaligned_50.pkl").read_bytes())
+    file.write_bytes(pickle.dumps({**content, "msabench": {"name": "mosi-sim", "truth": {}}}))
+    said: list[str] = []
+    assert load("mosi", tmp_path, say=said.append).name == "mosi-sim"
+    assert len(said) == 1
+    assert "holds mosi-sim, a simulated twin, and not CMU-MOSI: every table says mosi-sim" in said[0]
+    with pytest.raises(DataError, match=r"(?s)unaligned_50\.pkl: holds mosi-sim.*Expected: the field's file"):
+        load("mosi", tmp_path, allow_sim=False)
+
+
 def test_a_dataset_without_a_twin_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="sims: there is no folder data"):

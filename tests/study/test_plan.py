@@ -102,6 +102,18 @@ def test_data_that_is_missing_is_a_reason_too(tmp_path: Path) -> None:
     assert "NOT FOUND" in planner.said[0]
 
 
+def test_missing_data_and_a_missing_encoder_are_told_together(tmp_path: Path) -> None:
+    (cell,) = Planner(study(tmp_path / "nowhere", text_encoder="berrt")).cells()
+    assert "mosi: there is no folder" in cell.fault
+    assert "\n  text encoder 'berrt' is no directory" in cell.fault
+
+
+def test_the_text_encoder_is_said_once_before_anything_is_trained(data_dir: Path, tiny: EncoderSource) -> None:
+    planner = Planner(study(data_dir, text_encoder=str(tiny.path), models=["mean", "lmf"], seeds="0-1"))
+    assert len(planner.cells()) == 4
+    assert planner.said == [f"text encoder: {tiny.name}"]
+
+
 def test_what_is_expensive_is_done_once_for_a_thousand_cells(
     data_dir: Path, tiny: EncoderSource, store: SqliteRunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

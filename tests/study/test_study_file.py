@@ -145,7 +145,7 @@ def test_seeds_models_and_numbers_are_read_as_people_write_them(tmp_path: Path) 
     assert study(seeds=3, models=["self-mm", "self_mm"]).names == ["self_mm"]
 
 
-@pytest.mark.parametrize("name", ["quick", "table1", "table4", "table5", "modalities", "search"])
+@pytest.mark.parametrize("name", ["quick", "paper", "table4", "table5", "modalities", "search"])
 def test_a_shipped_study_is_in_order(name: str, checkout: Path) -> None:
     assert shipped()[name] == checkout / "studies" / f"{name}.yaml"
     found = read(Path(name))
@@ -163,7 +163,7 @@ def test_an_ablation_study_has_the_variants_that_the_paper_prints(name: str, tab
 
 def test_table_1_has_all_models_of_the_paper_and_the_modality_study_all_combinations() -> None:
     printed = {row.model for row in published.load("mcer").published if row.source == "MCER table I"}
-    assert printed < set(read(Path("table1")).names)
+    assert printed < set(read(Path("paper")).names)
     assert len({frozenset(m) for m in read(Path("modalities")).modalities}) == 7
 
 

@@ -66,21 +66,25 @@ def test_a_kind_is_timed_once_and_one_that_fails_says_why(data_dir: Path, monkey
     planner = Planner(Study.model_validate(said | {"data_dir": str(data_dir)}))
     cells = planner.cells()
     states = {cell.key: State.WAITING for cell in cells}
-    whole = timing.run_time
+    whole, asked = timing.run_time, list[str]()
 
     def times(config: Any, *words: Any, **options: Any) -> timing.Timed:
+        asked.append(config.model)
         if config.model == "mean":
             raise ValueError("as the test wants it")
         return whole(config, *words, **options)
 
     monkeypatch.setattr(timing, "run_time", times)
-    first, second, whole_study = timing.told(cells, states, {}, planner.content, CPU, jobs=2)
+    telling = timing.told(cells, states, {}, planner.content, CPU, jobs=2)
+    first = next(telling)
+    assert asked == ["mean"], "it is told before the next is timed"
+    second, whole_study = telling
     assert first == "timed mean mosi, no run stored: cannot be timed: as the test wants it"
     assert second.startswith("timed ridge_audio mosi, no run stored: 2 × about ")
     assert re.fullmatch(r"all in all, 2 at a time: about \d+ s, without what cannot be timed", whole_study)
     monkeypatch.setattr(timing, "run_time", lambda *words, **options: timing.Timed(3600, 7200))
     took = {cell.key: 60.0 for cell in cells[:2]}
-    assert timing.told(cells, states, took, planner.content, CPU, jobs=2)[1:] == [
+    assert [*timing.told(cells, states, took, planner.content, CPU, jobs=2)][1:] == [
         "all in all, 2 at a time: about 61 min to 2.0 h"
     ]
-    assert timing.told(cells, states, {cell.key: 1.0 for cell in cells}, planner.content, CPU) == []
+    assert [*timing.told(cells, states, {cell.key: 1.0 for cell in cells}, planner.content, CPU)] == []

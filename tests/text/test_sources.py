@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -36,15 +37,26 @@ def put_into(hub: Path, repository: str, encoder: Path) -> Path:
     return Path(shutil.copytree(encoder, folder / "snapshots" / "0123abc"))
 
 
+@pytest.fixture
+def published(tiny: EncoderSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the tiny encoder were the one that was published as bert-base-uncased."""
+    (weights,) = tiny.path.glob("*.safetensors")
+    monkeypatch.setattr(sources, "PAPER_WEIGHTS", {weights.stat().st_size: sha256(weights)})
+    monkeypatch.setattr(sources, "PAPER_WORDS", {name: sha256(tiny.path / name) for name in sources.PAPER_WORDS})
+    monkeypatch.setattr(sources, "PAPER_SETTINGS", {"config.json": {"hidden_dropout_prob": 0.0}})
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("repository", ["bert-base-uncased", "google-bert/bert-base-uncased"])
 def test_auto_is_bert_base_uncased_where_it_is_on_disk(hub: Path, tiny: EncoderSource, repository: str) -> None:
     snapshot = put_into(hub, repository, tiny.path)
     source = resolve("auto")
-    assert (source.name, source.path, str(source)) == (
-        "bert-base-uncased",
-        snapshot,
-        "text encoder: bert-base-uncased",
-    )
+    assert (source.name, source.path) == ("bert-base-uncased", snapshot)
+    assert str(source) == "text encoder: bert-base-uncased"
 
 
 def test_auto_is_minilm_where_bert_is_not_on_disk_and_says_so(hub: Path) -> None:
@@ -63,8 +75,41 @@ def test_without_any_encoder_the_error_says_how_to_get_one(name: str) -> None:
 
 def test_a_hub_snapshot_that_is_not_whole_is_not_there(hub: Path, tiny: EncoderSource) -> None:
     (put_into(hub, "bert-base-uncased", tiny.path) / "model.safetensors").unlink()
-    with pytest.raises(UsageError, match="no model on this disk"):
+    with pytest.raises(UsageError, match="encoder fetch bert-base-uncased\n"):
         resolve("bert-base-uncased")
+
+
+@pytest.mark.usefixtures("published")
+def test_a_copy_of_bert_base_uncased_bears_its_name_wherever_it_lies(tiny: EncoderSource, tmp_path: Path) -> None:
+    assert resolve(str(shutil.copytree(tiny.path, tmp_path / "my copy"))).name == "bert-base-uncased"
+
+
+@pytest.mark.parametrize("repository", ["bert-base-uncased", "somebody/bert-base-uncased"])
+def test_other_weights_in_its_place_do_not_bear_its_name(hub: Path, tiny: EncoderSource, repository: str) -> None:
+    put_into(hub, repository, tiny.path)
+    assert resolve(repository).name == f"{repository}@{tiny.fingerprint[:8]}"
+    assert resolve(str(shutil.copytree(tiny.path, hub / "bert-base-uncased"))).name.startswith("bert-base-uncased@")
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "vocab.txt").write_text("[UNK]\n"),
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"hidden_dropout_prob": 0.0', '"hidden_dropout_prob": 0.3')
+        ),
+        lambda folder: (folder / "model.safetensors").write_bytes(
+            (folder / "model.safetensors").read_bytes()[:-1] + b"\1"
+        ),
+    ],
+    ids=["words", "dropout", "weights"],
+)
+def test_a_copy_that_would_train_otherwise_does_not_bear_its_name(
+    spoil: Callable[[Path], object], tiny: EncoderSource, tmp_path: Path
+) -> None:
+    spoil(folder := Path(shutil.copytree(tiny.path, tmp_path / "bert-base-uncased")))
+    assert resolve(str(folder)).name.startswith("bert-base-uncased@")
 
 
 @pytest.mark.usefixtures("hub")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msabench.data.cards import CARDS
 from msabench.errors import UsageError
 from msabench.report import make as making
 from msabench.report.columns import Column
@@ -26,7 +27,8 @@ def make(store: RunStore, view: View) -> Report:
     """
     every = making.make(store, view)
     settings: dict[str, list[Table]] = defaultdict(list)
-    for table in every.tables:
+    known = list(CARDS)  # MOSI before MOSEI, as the paper has them
+    for table in sorted(every.tables, key=lambda t: known.index(t.dataset) if t.dataset in known else len(known)):
         settings[table.conditions].append(table)
     return Report(tuple(_beside(found) for found in settings.values()), every.notes)
 
@@ -50,7 +52,9 @@ def _beside(tables: Sequence[Table]) -> Table:
         tuple(rows),
         name="Table I: " + " and ".join(table.title for table in tables),
         claims=tuple(
-            f"{table.title}: {claim}" if len(tables) > 1 else claim for table in tables for claim in table.claims
+            claim if len(tables) == 1 or claim.startswith(table.title) else f"{table.title}: {claim}"
+            for table in tables
+            for claim in table.claims
         ),
         facts=(
             ("Rows", "of each model the settings that validation chose; below, what is printed, and ours minus that"),
@@ -71,7 +75,7 @@ def _of(
 ) -> list[Row]:
     ours, printed, apart, notes = dict[str, Cell](), dict[str, Cell](), dict[str, Cell](), []
     seeds: dict[str, tuple[int, ...]] = {}
-    name, sources = model, []
+    shown, sources = dict[str, str](), list[str]()
     for table in tables:
         row = next((row for row in heads[table.dataset] if row.model == model), None)
         print_ = next((row for row in table.section("published") if row.model == model and row.label == model), None)
@@ -83,9 +87,12 @@ def _of(
                 apart[key] = Cell(text=signed(column, is_ours.value - theirs.value))
         if row:
             seeds[table.dataset] = row.seeds
-            name = row.shown.partition(" (")[0]
-            notes += [f"{table.dataset}: {row.shown}"] if row.shown != name else []
+            shown[table.dataset] = row.shown
         sources += list(print_.notes) if print_ else []
+    name = next(iter(shown.values()))
+    if len({*shown.values()}) > 1:
+        name = name.partition(" (")[0]
+        notes += [f"{dataset}: {told}" for dataset, told in shown.items() if told != name]
     if len({len(found) for found in seeds.values()}) > 1:
         notes.append("n: " + ", ".join(f"{len(found)} on {dataset}" for dataset, found in seeds.items()))
     rows = [
