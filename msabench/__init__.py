@@ -45,9 +45,9 @@ __all__ = [
 
 # cuBLAS reads it before its first product in a process: see msabench.train.repeatable.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-# oneDNN, too: it keeps 1024 products that it has set up, one for each number of rows it has met: 25 to 230 MiB, to save
-# a time that could not be measured, or 2 to 3 % where text is trained (benchmarks/README.md).
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
+# oneDNN, too: it keeps 1024 products that it has set up, one for each number of rows it has met: up to 230 MiB, to save
+# a time that was hardly to be measured (benchmarks/README.md).
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 # In a checkout `models/` stands beside this folder, where a researcher looks for it; it is imported as
 # `msabench.models` all the same. A wheel carries it inside the package and needs no help.

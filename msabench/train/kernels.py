@@ -9,7 +9,7 @@ torch; torch itself picks oneDNN for float32 on ARM only.
 oneDNN sets up a product for each number of rows that it meets, .3 to 1.1 ms, and keeps that, up to 2.8 MiB. Batches of
 steps without padding have another number each time, so many rows are filled up with zeros: epochs of MFM 2.2 s in place
 of 2.6 and after three of them 591 MiB in place of 1134, of LMF .40 for .47 and 470 for 545. The digits stay: a row's
-product asks for no other row, and zeros are added last. msabench/__init__.py tells it to keep 8, what a batch's layers
+product asks for no other row, and zeros are added last. msabench/__init__.py tells it to keep 16, what a batch's layers
 share, and not 1024.
 
 Large masks compare 16 bits of numpy's SFC64, seeded by torch's generator: 1.4 ns an element where uniform numbers of
