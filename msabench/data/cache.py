@@ -24,6 +24,7 @@ import numpy as np
 from msabench.cachedir import directory, lock
 from msabench.data.fingerprint import SEQUENCES
 from msabench.data.schema import Dataset, Split
+from msabench.files import hash_file
 from msabench.ragged import Ragged
 
 _MAGIC = b"msabench"
@@ -90,11 +91,6 @@ def source_sha256(path: Path, inside: Iterable[Path] | None = None) -> str:
 
 def _sha256(parts: Iterable[object]) -> str:
     return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Writer:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from msabench.errors import DataError, UsageError, closest
-from msabench.files import expand, kind
+from msabench.files import expand, hash_file, kind
 from msabench.shown import brief
 
 PAPER = "bert-base-uncased"  # what the MCER paper fine-tunes
@@ -210,8 +210,8 @@ def _is_paper(path: Path) -> bool:
     return (
         known is not None
         and all(stated.items() <= (stated | _json(path / name)).items() for name, stated in PAPER_SETTINGS.items())
-        and all(_sha256(path / name) == sha for name, sha in PAPER_WORDS.items() if (path / name).is_file())
-        and (files[0].resolve().name == known or _sha256(files[0]) == known)
+        and all(hash_file(path / name) == sha for name, sha in PAPER_WORDS.items() if (path / name).is_file())
+        and (files[0].resolve().name == known or hash_file(files[0]) == known)
     )
 
 
@@ -222,11 +222,6 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fingerprint(path: Path) -> str:
