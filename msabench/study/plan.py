@@ -237,15 +237,20 @@ def state_of(store: RunStore, runs: Sequence[RunRecord]) -> State:
 
 
 def seconds(cells: Iterable[Cell], store: RunStore) -> dict[str, float]:
-    """What a cell takes, by its key: the median of the stored runs of its model, dataset and kind of text, and its
-    process' start. A cell of which no such run is stored has none."""
-    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    """What a cell takes, by its key: the median of the stored runs of its model, dataset and kind of text, none of them
+    longer than the cell's max_epochs, and its process' start. A cell of which no such run is stored has none."""
+    found: dict[tuple[str, str, str], list[tuple[float, int]]] = defaultdict(list)
     for run in store.find(status="COMPLETED"):
         text = f"{run.setting.get('text_encoder')} {run.setting.get('text_mode')}"
-        if isinstance(took := (run.result or {}).get("seconds"), float):
-            found[run.model, run.dataset, text].append(took)
+        result = run.result or {}
+        if isinstance(took := result.get("seconds"), float):
+            found[run.model, run.dataset, text].append((took, result.get("epochs") or 1))
+
+    def within(cell: Cell, took: float, epochs: int) -> float:
+        return took * min(1.0, cell.config.hparams.max_epochs / epochs) if cell.config else took
+
     return {
-        cell.key: START + statistics.median(found[kind])
+        cell.key: START + statistics.median(within(cell, *run) for run in found[kind])
         for cell in cells
         if (kind := (cell.model, cell.dataset, cell.text)) in found
     }

@@ -201,6 +201,17 @@ def test_a_cell_takes_what_stored_runs_of_its_kind_took(store: SqliteRunStore, d
     assert seconds(cells, store) == {cells[0].key: plan.START + 20.0}
 
 
+def test_a_cell_takes_no_more_epochs_than_it_has(store: SqliteRunStore, data_dir: Path) -> None:
+    cells = Planner(study(data_dir, grid={"max_epochs": [2, 40]})).cells()
+    for took, epochs in ((10.0, 10), (20.0, 20), (90.0, 60)):
+        document = run_document(model=cells[0].model, key=key_of(7), dataset=cells[0].dataset)
+        encoder, _, mode = cells[0].text.rpartition(" ")
+        document["info"]["msabench"] |= {"setting": {"text_encoder": encoder, "text_mode": mode}}
+        store.finish(store.begin(document), {"test": {"mae": 0.7}, "seconds": took, "epochs": epochs})
+    estimates = {cell.config.hparams.max_epochs: seconds([cell], store)[cell.key] for cell in cells if cell.config}
+    assert estimates == {2: plan.START + 2.0, 40: plan.START + 20.0}
+
+
 # ---- --only
 
 
