@@ -222,9 +222,12 @@ def when(time: datetime | None) -> str:
 
 
 def duration(run: RunRecord) -> str:
+    """Of a finished run what it trained, without the hours that an interrupted one waited to be gone on with; of
+    another the time since it began, to its last sign of life."""
     if run.started is None:
         return "–"
     end = run.stopped or (datetime.now(UTC) if run.status == "RUNNING" else run.heartbeat or run.started)
-    minutes, seconds = divmod(round((end - run.started).total_seconds()), 60)
+    took = (run.result or {}).get("seconds", (end - run.started).total_seconds())
+    minutes, seconds = divmod(round(took), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"

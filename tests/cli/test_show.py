@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -84,6 +84,19 @@ def test_list_runs_is_a_table_with_one_line_per_run(results: Path, capsys: pytes
     assert " ".join(lines[0].split()) == "run status model dataset seed test MAE epochs started duration protocol"
     assert lines[2].split()[:7] == ["1", "COMPLETED", "mcer", "mosi", "0", "0.7123", "4"]
     assert [line.split()[1] for line in lines[2:]] == ["COMPLETED", "FAILED", "INTERRUPTED"]
+
+
+@pytest.mark.parametrize(("result", "told"), [({"seconds": 100.0}, "0:01:40"), ({}, "5:00:00")], ids=str)
+def test_a_run_s_duration_is_what_it_trained_and_not_what_it_waited(
+    result: dict[str, float], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, stop = open_local(tmp_path), datetime.now(UTC)
+    run = store.begin(run_document(start_time=stop - timedelta(hours=5)))
+    store.finish(run, {"test": {"mae": 0.7}, **result})
+    store.update(run, {"stop_time": stop})
+    store.close()
+    assert told in printed(tmp_path, capsys)[2].split()
+    assert f", {told} " in shown(tmp_path, capsys, run)
 
 
 @pytest.mark.parametrize(
