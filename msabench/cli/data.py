@@ -72,7 +72,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     add_.set_defaults(handler=add)
 
     simulate_ = actions.add_parser("simulate", help="write a simulated twin as a pickle in MMSA's layout")
-    simulate_.add_argument("name", metavar="NAME", help="mosi-sim, mosei-sim; :quiet and :hard are harder")
+    simulate_.add_argument("name", metavar="NAME", help="mosi-sim, mosei-sim; :chatty, :quiet and :hard are harder")
     simulate_.add_argument("out_dir", metavar="OUT_DIR", type=to_path)
     simulate_.add_argument("--defects", action="store_true", help="with what is wrong in real files")
     simulate_.add_argument("--seed", type=int, default=0)

@@ -127,7 +127,8 @@ CARDS = {
             Card(f"{twin}-sim{level}", title.format(of), sizes, _TABLE_II, where="made from a seed")
             for level, title in (
                 ("", "simulated twin of {}"),
-                (":quiet", "the same, with quieter signals"),
+                (":chatty", "the same, in more words"),
+                (":quiet", "that, with quieter signals"),
                 (":hard", "the same, harder to read"),
             )
             for twin, of, sizes in (

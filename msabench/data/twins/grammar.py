@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from bisect import bisect
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
+from typing import Any
 
 from msabench.data.twins.draws import Draws
 from msabench.data.twins.lexicon import ADJECTIVES, FEELINGS, NOUNS, VERBS, by_valence, spread_over, words
@@ -65,47 +67,13 @@ FRAMES = [
 ]
 
 
-@dataclass(frozen=True)
-class Style:
-    """How hard sentences are to read. As it stands: generator 1's."""
-
-    adjectives: tuple[str, ...] = ADJECTIVES
-    nouns: tuple[str, ...] = NOUNS
-    verbs: tuple[str, ...] = VERBS
-    feelings: tuple[str, ...] = FEELINGS
-    near: int = 10  # of so many words around the wanted valence one is taken
-    modifiers: bool = True
-    opposed: float = 0.4  # how often a sentence of several opinions has a "but" or "although"
-    apart: float = 0.6  # standard deviation of a sentence's opinions around what is wanted, in the lexicon's units
-    another: float = 0.8  # how often there is one more opinion where there is room
-    reach: float = 1.6  # standard deviation of what is wanted, in the lexicon's units
-    arrives: float = 0.87  # slope of standardised scores on standardised wanted ones: words end, and room does
-
-    def lexicon(self, of: tuple[str, ...]) -> tuple[str, ...]:
-        """What stands in the place of one of lexicon.py's lists."""
-        return {ADJECTIVES: self.adjectives, NOUNS: self.nouns, VERBS: self.verbs, FEELINGS: self.feelings}[of]
-
-
-def plain(adjectives: int, nouns: int, verbs: int, feelings: int, **settings: float) -> Style:
-    """Few words, spread evenly over valence, without modifiers and "but": learned from a thousand sentences."""
-    return Style(
-        spread_over(ADJECTIVES, adjectives),
-        spread_over(NOUNS, nouns),
-        spread_over(VERBS, verbs),
-        spread_over(FEELINGS, feelings),
-        modifiers=False,
-        opposed=0,
-        **settings,  # type: ignore[arg-type]
-    )
-
-
-def _remarks() -> dict[int, list[str]]:
-    """Neutral clauses by number of words."""
+def _remarks() -> tuple[str, ...]:
+    """Neutral clauses."""
     when = words("on friday|last week|two days ago|in march|a month ago|the other night", "|")
     who = words("my brother|my sister|two people from work|my neighbour|some people i know", "|")
     where = words("in a small town|in another city|on an island|in the seventies|at a school|on a long train ride", "|")
     what = words("a man who moves away|a family by the sea|two women in paris|a boy and his dog|an old teacher", "|")
-    clauses = [
+    return (
         *["um", "uh", "anyway", "basically", "actually", "and", "then", "hmm", "oh"],
         *["you know", "i mean", "i guess", "i think", "again", "as for that", "to me", "in this movie", "at the end"],
         *["and so on", "as i said", "by the way", "more or less", "the rest of it", "for about two hours"],
@@ -121,15 +89,47 @@ def _remarks() -> dict[int, list[str]]:
         *["the director made three other films before this one", "i read the book a while ago", "it is rated r"],
         *["we sat in the third row", "the same actor was in the first one", "there are two of them in the story"],
         *["they travel from one city to another", "it runs for about two hours", "he also wrote the script"],
-    ]
-    table: dict[int, list[str]] = {}
-    for clause in clauses:
-        table.setdefault(len(clause.split()), []).append(clause)
-    return table
+    )
 
 
 REMARKS = _remarks()
-_LENGTHS = sorted(REMARKS)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How hard sentences are to read. As it stands: generator 1's."""
+
+    adjectives: tuple[str, ...] = ADJECTIVES
+    nouns: tuple[str, ...] = NOUNS
+    verbs: tuple[str, ...] = VERBS
+    feelings: tuple[str, ...] = FEELINGS
+    subjects: tuple[str, ...] = SUBJECTS
+    objects: tuple[str, ...] = OBJECTS
+    remarks: tuple[str, ...] = REMARKS
+    near: int = 10  # of so many words around the wanted valence one is taken
+    modifiers: bool = True
+    opposed: float = 0.4  # how often a sentence of several opinions has a "but" or "although"
+    apart: float = 0.6  # standard deviation of a sentence's opinions around what is wanted, in the lexicon's units
+    another: float = 0.8  # how often there is one more opinion where there is room
+    reach: float = 1.6  # standard deviation of what is wanted, in the lexicon's units
+    arrives: float = 0.87  # slope of standardised scores on standardised wanted ones: words end, and room does
+
+    def lexicon(self, of: tuple[str, ...]) -> tuple[str, ...]:
+        """What stands in the place of one of lexicon.py's lists."""
+        return {ADJECTIVES: self.adjectives, NOUNS: self.nouns, VERBS: self.verbs, FEELINGS: self.feelings}[of]
+
+
+def plain(adjectives: int, nouns: int, verbs: int, feelings: int, **settings: Any) -> Style:
+    """Few words, spread evenly over valence, without modifiers and "but": learned from a thousand sentences."""
+    return Style(
+        spread_over(ADJECTIVES, adjectives),
+        spread_over(NOUNS, nouns),
+        spread_over(VERBS, verbs),
+        spread_over(FEELINGS, feelings),
+        modifiers=False,
+        opposed=0,
+        **settings,
+    )
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _opinion(draws: Draws, style: Style, wanted: float, room: int) -> tuple[list
         valence, word = _near(draws, style.lexicon(lexicon), wanted / factor, style.near)
         if modifier.endswith("a") and kind == "noun" and word[0] in "aeio":
             modifier += "n"
-        subject, thing = draws.pick(SUBJECTS), draws.pick(OBJECTS)
+        subject, thing = draws.pick(style.subjects), draws.pick(style.objects)
         clause = frame.format(m=modifier, w="\0", s=subject, o=thing).split()
         if len(clause) <= room:
             spot = clause.index("\0")
@@ -169,12 +169,22 @@ def _opinion(draws: Draws, style: Style, wanted: float, room: int) -> tuple[list
     return [word], valence, 0
 
 
-def _remark_words(draws: Draws, n: int) -> list[list[str]]:
+@cache
+def _by_length(remarks: tuple[str, ...]) -> dict[int, list[str]]:
+    """By number of words, the fewest first."""
+    table: dict[int, list[str]] = {}
+    for clause in sorted(remarks, key=lambda clause: len(clause.split())):
+        table.setdefault(len(clause.split()), []).append(clause)
+    return table
+
+
+def _remark_words(draws: Draws, n: int, style: Style) -> list[list[str]]:
     """Neutral clauses of n words together."""
+    remarks = _by_length(style.remarks)
     clauses = []
     while n:
-        fits = [length for length in _LENGTHS if length <= n and (n < 4 or length > 3 or draws.chance(0.2))]
-        clause = draws.pick(REMARKS[draws.pick(fits or [1])]).split()
+        fits = [length for length in remarks if length <= n and (n < 4 or length > 3 or draws.chance(0.2))]
+        clause = draws.pick(remarks[draws.pick(fits or [1])]).split()
         clauses.append(clause)
         n -= len(clause)
     return clauses
@@ -186,7 +196,7 @@ def sentence(draws: Draws, n_words: int, wanted: float | None, style: Style = St
     wanted: in the lexicon's units, -4 to 4. The score differs from it by what words are there and by the room.
     """
     if wanted is None:
-        filler = [word for clause in _remark_words(draws, n_words) for word in clause]
+        filler = [word for clause in _remark_words(draws, n_words, style) for word in clause]
         return Sentence(" ".join(filler), 0.0, (draws.pick(range(min(n_words, LAST_OPINION_WORD))),))
     room = min(n_words, LAST_OPINION_WORD)
     count = 1 + sum(room >= enough and draws.chance(style.another) for enough in (8, 14, 20, 28))
@@ -216,8 +226,8 @@ def sentence(draws: Draws, n_words: int, wanted: float | None, style: Style = St
         text += clause
         total += weight * value
         weights += weight
-    before = _remark_words(draws, draws.pick(range(max(room - len(text), 0) + 1)))
-    after = _remark_words(draws, n_words - len(text) - sum(map(len, before)))
+    before = _remark_words(draws, draws.pick(range(max(room - len(text), 0) + 1)), style)
+    after = _remark_words(draws, n_words - len(text) - sum(map(len, before)), style)
     lead = [word for clause in before for word in clause]
     text = [*lead, *text, *(word for clause in after for word in clause)]
     return Sentence(" ".join(text), total / weights, tuple(len(lead) + spot for spot in spots))
