@@ -93,6 +93,11 @@ def _remarks() -> tuple[str, ...]:
 
 
 REMARKS = _remarks()
+FEW_SUBJECTS = words("the movie|the story|the acting|the ending|this one", "|")
+FEW_OBJECTS = words("it|this movie|the story", "|")
+FEW_REMARKS = words(
+    "um|uh|anyway|basically|actually|then|hmm|oh|you know|i mean|i guess|to me|as i said|by the way|more or less", "|"
+)
 
 
 @dataclass(frozen=True)

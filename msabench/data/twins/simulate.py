@@ -23,8 +23,7 @@ from msabench.data.cards import original
 from msabench.data.fingerprint import fingerprint
 from msabench.data.schema import SPLITS, Dataset, Split
 from msabench.data.twins.draws import UNIT, Draws
-from msabench.data.twins.grammar import Sentence, Style, plain, sentence
-from msabench.data.twins.lexicon import words
+from msabench.data.twins.grammar import FEW_OBJECTS, FEW_REMARKS, FEW_SUBJECTS, Sentence, Style, plain, sentence
 from msabench.data.twins.planted import Mixture, Parts, best_scores, plant, realised_shares, standardised
 from msabench.data.twins.signals import Channel, layout, signals, steps
 from msabench.errors import DataError, closest
@@ -61,21 +60,10 @@ def _changed(audio: dict[str, Any], visual: dict[str, Any]) -> dict[str, dict[st
 
 
 _WORDY = Mixture(words=0.50, voice=0.14, face=0.10, chance=0.14, tone=-0.25)
-_PLAIN = plain(12, 5, 5, 5, near=2, another=0.9, reach=4.0, apart=0.2, arrives=0.813)
-_TERSE = plain(
-    *(6, 3, 3, 3),
-    near=1,
-    another=0.9,
-    reach=4.0,
-    apart=0.2,
-    arrives=0.813,
-    subjects=words("the movie|the story|the acting|the ending|this one", "|"),
-    objects=words("it|this movie|the story", "|"),
-    remarks=words(
-        "um|uh|anyway|basically|actually|then|hmm|oh|you know|i mean|i guess|to me|as i said|by the way|more or less",
-        "|",
-    ),
-)
+_WANTED = {"another": 0.9, "reach": 4.0, "apart": 0.2, "arrives": 0.813}
+_FEW = {"subjects": FEW_SUBJECTS, "objects": FEW_OBJECTS, "remarks": FEW_REMARKS}
+_PLAIN = plain(12, 5, 5, 5, near=2, **_WANTED)
+_TERSE = plain(6, 3, 3, 3, near=1, **_WANTED, **_FEW)
 _SPOKEN = Mixture(words=0.38, voice=0.25, face=0.18, chance=0.14, tone=0.0)
 _LOUD = _changed(
     {"gain": 8.0, "lure": 0.7, "end": 1.0, "sway": 2.0, "drawl": 8},
